@@ -181,11 +181,13 @@ Name = Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[a-z0-9]([-
 Revision = Annotated[str, Field(min_length=1, max_length=128, pattern=REVISION_PATTERN)]
 Uri = Annotated[str, Field(min_length=3, max_length=330, pattern=URI_PATTERN)]
 Quantity = Annotated[
-    int | str, Field(json_schema_extra={"maxLength": 32, "x-kubernetes-int-or-string": True}, union_mode="left_to_right")
+    int | str,
+    Field(json_schema_extra={"maxLength": 32, "x-kubernetes-int-or-string": True}, union_mode="left_to_right"),
 ]
 IntOrPercent = Annotated[
     int | str, Field(json_schema_extra={"maxLength": 5, "x-kubernetes-int-or-string": True}, union_mode="left_to_right")
 ]
+ServedName = Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[A-Za-z0-9][A-Za-z0-9._/:-]*$")]
 Free = Annotated[dict[str, Any], Field(json_schema_extra={"x-kubernetes-preserve-unknown-fields": True})]
 
 
@@ -207,7 +209,7 @@ class Source(_Model):
 
 
 class Model(Source):
-    served_name: Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[A-Za-z0-9][A-Za-z0-9._/:-]*$")] | None = None
+    served_name: ServedName | None = None
     """The model's name in the API. By default the resource's name."""
 
 
