@@ -1,0 +1,263 @@
+"""(resource, what was resolved, settings) -> the objects that serve it, as plain dict literals.
+
+Nothing empty, null or false is rendered where the API server would drop it: what is rendered can be compared with
+what it holds. The pod template is rendered once per resolution and kept (``controller_revision``); the objects around
+it are rendered at each pass.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+import math
+from typing import Any
+
+from speculator_operator import api
+from speculator_operator.settings import Settings
+
+from . import proof_probe
+from .resolved import Resolved
+
+Manifest = dict[str, Any]
+
+MANAGER = "speculator-operator"
+CONTAINER = "main"
+#: Endpoints stop naming a pod that ends a moment after it was told to; until then it goes on taking requests.
+ENDPOINT_LAG_SECONDS = 5
+#: Between the last request's end and the kubelet's kill.
+EXIT_SECONDS = 5
+#: A process outside the image's own users, so that the Restricted Pod Security Standard is met by any image.
+UID = 1000
+HOME = "/home/engine"
+SHM_SIZE = "8Gi"
+PROBE_PERIOD_SECONDS = 10
+#: Scheduling and pulling an image of some ten GB.
+PULL_SECONDS = 1200
+
+
+def input_hash(resource: api.SpeculatorDeployment) -> str:
+    """Names the inputs of a resolution: equal inputs, equal name, whatever the operator's version.
+
+    Only what a user wrote counts (a release may change a default), and only what reaches a pod: not how many there
+    are, nor how a change reaches them.
+    """
+    spec = resource.spec.model_dump(
+        mode="json", by_alias=True, exclude_defaults=True, exclude={"replicas", "suspend", "rollout"}
+    )
+    text = json.dumps({"spec": spec, "refresh": resource.refresh}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:10]
+
+
+def revision_name(resource: api.SpeculatorDeployment) -> str:
+    """The name of the ControllerRevision of the resource's current inputs."""
+    return f"{resource.name}-{input_hash(resource)}"
+
+
+def url(resource: api.SpeculatorDeployment, port: int) -> str:
+    """Where the Service answers, inside the cluster."""
+    return f"http://{resource.name}.{resource.namespace}.svc:{port}"
+
+
+def selector(name: str) -> dict[str, str]:
+    """The labels that find a resource's pods."""
+    return {api.NAME_LABEL: name}
+
+
+def shutdown_timeout(resource: api.SpeculatorDeployment) -> int:
+    """Seconds that an ending engine has for the requests it holds."""
+    grace = resource.spec.template.spec.termination_grace_period_seconds
+    return max(grace - ENDPOINT_LAG_SECONDS - EXIT_SECONDS, 0)
+
+
+def controller_revision(resource: api.SpeculatorDeployment, resolved: Resolved, template: Manifest) -> Manifest:
+    """The pin: what was resolved and rendered, written before anything that is made from it."""
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "ControllerRevision",
+        "metadata": _metadata(resource, revision_name(resource)),
+        "revision": resource.generation,
+        "data": {"resolved": resolved.model_dump(mode="json", by_alias=True), "template": template},
+    }
+
+
+def service(resource: api.SpeculatorDeployment, port: int) -> Manifest:
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": _metadata(resource, resource.name),
+        "spec": {
+            "type": "ClusterIP",
+            "selector": selector(resource.name),
+            "ports": [{"name": "http", "port": port, "targetPort": "http", "protocol": "TCP", "appProtocol": "http"}],
+        },
+    }
+
+
+def deployment(resource: api.SpeculatorDeployment, template: Manifest) -> Manifest:
+    """The Deployment around a pinned template: replicas and the manner of a rollout are the resource's of now."""
+    spec = resource.spec
+    strategy: Manifest = {"type": spec.rollout.strategy.value}
+    if spec.rollout.strategy is api.RolloutStrategy.ROLLING_UPDATE:
+        strategy["rollingUpdate"] = {
+            "maxSurge": spec.rollout.max_surge,
+            "maxUnavailable": spec.rollout.max_unavailable,
+        }
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": _metadata(resource, resource.name),
+        "spec": {
+            "replicas": 0 if spec.suspend else spec.replicas,
+            "selector": {"matchLabels": selector(resource.name)},
+            "strategy": strategy,
+            "revisionHistoryLimit": 3,
+            "progressDeadlineSeconds": PULL_SECONDS + spec.engine.startup_seconds + proof_probe.BUDGET_SECONDS,
+            "template": template,
+        },
+    }
+
+
+def pod_template(resource: api.SpeculatorDeployment, resolved: Resolved, settings: Settings) -> Manifest:
+    """The pods: the engine in a Restricted container, not ready before it has proven itself.
+
+    The startup probe fails while the model is downloaded and loaded, which may take ``startupSeconds``; a proof that
+    fails ends the container by itself (``proof_probe``), so the tries of the proof come on top.
+    """
+    spec = resource.spec
+    pod = spec.template.spec
+    http = {"path": "/health", "port": "http"}
+    probe = [
+        "python3",
+        "-c",
+        inspect.getsource(proof_probe),
+        {api.Verification.REQUIRED: "required", api.Verification.REPORT: "report", api.Verification.OFF: "health"}[
+            resolved.verification
+        ],
+        str(resolved.port),
+    ]
+    container: Manifest = {
+        "name": CONTAINER,
+        "image": resolved.image,
+        "command": [_escaped(text) for text in resolved.command],
+        "args": [_escaped(text) for text in resolved.args],
+        "env": _environment(resource, settings),
+        "ports": [{"name": "http", "containerPort": resolved.port, "protocol": "TCP"}],
+        "resources": _resources(spec, resolved.gpus),
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        },
+        "startupProbe": {
+            "exec": {"command": [_escaped(text) for text in probe]},
+            "periodSeconds": PROBE_PERIOD_SECONDS,
+            "timeoutSeconds": proof_probe.TIMEOUT_SECONDS,
+            "failureThreshold": math.ceil(spec.engine.startup_seconds / PROBE_PERIOD_SECONDS) + proof_probe.TRIES,
+        },
+        "readinessProbe": {"httpGet": http, "periodSeconds": 5, "timeoutSeconds": 5, "failureThreshold": 3},
+        "livenessProbe": {"httpGet": http, "periodSeconds": 10, "timeoutSeconds": 10, "failureThreshold": 6},
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+        "volumeMounts": [
+            {"name": "home", "mountPath": HOME},
+            {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - the container's own
+            {"name": "shm", "mountPath": "/dev/shm"},  # noqa: S108 - ranks of a tensor parallel group meet here
+        ],
+    }
+    if pod.termination_grace_period_seconds > ENDPOINT_LAG_SECONDS + EXIT_SECONDS:
+        container["lifecycle"] = {"preStop": {"sleep": {"seconds": ENDPOINT_LAG_SECONDS}}}
+    typed = pod.model_dump(mode="json", by_alias=True, exclude_defaults=True, exclude_none=True)
+    labels = {
+        **spec.template.metadata.labels,
+        **_labels(resource.name),
+        api.REVISION_LABEL: input_hash(resource),
+    }
+    annotations = {**spec.template.metadata.annotations, "kubectl.kubernetes.io/default-container": CONTAINER}
+    return {
+        "metadata": {"labels": labels, "annotations": annotations},
+        "spec": {
+            **{key: value for key, value in typed.items() if value not in ({}, [])},
+            "terminationGracePeriodSeconds": pod.termination_grace_period_seconds,
+            "automountServiceAccountToken": False,
+            "enableServiceLinks": False,
+            "securityContext": {
+                "runAsNonRoot": True,
+                "runAsUser": UID,
+                "runAsGroup": UID,
+                "fsGroup": UID,
+                "seccompProfile": {"type": "RuntimeDefault"},
+            },
+            "containers": [container],
+            "volumes": [
+                {"name": "home", "emptyDir": {}},
+                {"name": "tmp", "emptyDir": {}},
+                {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": SHM_SIZE}},
+            ],
+        },
+    }
+
+
+def _labels(name: str) -> dict[str, str]:
+    return {
+        "app.kubernetes.io/name": "vllm",
+        "app.kubernetes.io/instance": name,
+        "app.kubernetes.io/component": "engine",
+        "app.kubernetes.io/managed-by": MANAGER,
+        **selector(name),
+    }
+
+
+def _metadata(resource: api.SpeculatorDeployment, name: str) -> Manifest:
+    metadata: Manifest = {"name": name, "namespace": resource.namespace, "labels": _labels(resource.name)}
+    if resource.uid:  # rendered from a file, a resource has none, and nothing owns its objects
+        metadata["ownerReferences"] = [
+            {
+                "apiVersion": api.API_VERSION,
+                "kind": api.KIND,
+                "name": resource.name,
+                "uid": resource.uid,
+                "controller": True,
+            }
+        ]
+    return metadata
+
+
+def _environment(resource: api.SpeculatorDeployment, settings: Settings) -> list[Manifest]:
+    """The user's variables, and ours after them. The two never share a name: the allow-list has none of ours."""
+    engine = resource.spec.engine
+    environment: list[Manifest] = []
+    for variable in engine.env:
+        if variable.value_from:
+            reference = variable.value_from.model_dump(by_alias=True)
+            environment.append({"name": variable.name, "valueFrom": reference})
+        elif variable.value:
+            environment.append({"name": variable.name, "value": _escaped(variable.value)})
+        else:
+            environment.append({"name": variable.name})
+    environment += [
+        {"name": "HOME", "value": HOME},
+        {"name": "USER", "value": "engine"},  # torch asks for the user's name, and the image may not know this one
+        {"name": "VLLM_NO_USAGE_STATS", "value": "1"},
+    ]
+    if settings.pod_hf_endpoint:
+        environment.append({"name": "HF_ENDPOINT", "value": _escaped(settings.pod_hf_endpoint)})
+    if engine.api_key_secret_ref:
+        reference = {"secretKeyRef": engine.api_key_secret_ref.model_dump(by_alias=True)}
+        environment.append({"name": "VLLM_API_KEY", "valueFrom": reference})
+    return environment
+
+
+def _resources(spec: api.SpeculatorDeploymentSpec, gpus: int) -> Manifest:
+    accelerators = {spec.accelerator.resource_name: str(gpus)}
+    return {
+        "requests": {**spec.resources.requests, **accelerators},
+        "limits": {**spec.resources.limits, **accelerators},
+    }
+
+
+def _escaped(text: str) -> str:
+    """Text that the kubelet hands on as it is, where it would expand ``$(NAME)`` and read ``$$`` as one dollar.
+
+    Source: expansion.Expand in k8s.io/kubernetes/third_party/forked/golang/expansion.
+    """
+    return text.replace("$", "$$")

@@ -1,0 +1,269 @@
+"""(resource, facts, now) -> status, and what of a change of it is worth an event.
+
+Conditions follow kstatus: ``Reconciling`` and ``Stalled`` are always there, and ``Ready`` is true when neither is.
+Nothing here is read back as state: the status that was is only looked at for transition times.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from speculator_operator import api
+from speculator_operator.api import ConditionType, Reason
+from speculator_operator.errors import OperatorError, Refused
+
+from . import render
+from .resolved import Resolved
+
+#: The API server takes 32768 characters in a condition's message; a person reads one line.
+MESSAGE_LENGTH = 1024
+
+TRUE, FALSE, UNKNOWN = "True", "False", "Unknown"
+
+
+@dataclass(frozen=True)
+class Pod:
+    """What one pod of the resource says. ``trouble`` is why it isn't ready, in its own or the kubelet's words.
+
+    ``drafts`` counts the drafts that its engine has verified (0 where it runs without speculation), None where its
+    metrics can't be read.
+    """
+
+    name: str
+    uid: str
+    address: str
+    revision: str
+    ready: bool
+    trouble: str
+    drafts: int | None = None
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a pass has gathered. ``problem`` is what kept it from resolving or applying the current inputs.
+
+    ``resolved`` and ``revision`` (a ControllerRevision's name) are of the current inputs if those are resolved,
+    otherwise of what serves; ``current`` says which.
+    """
+
+    current: bool
+    resolved: Resolved | None
+    revision: str | None
+    problem: OperatorError | None
+    deployment: dict[str, Any] | None
+    pods: tuple[Pod, ...]
+    acceptance: dict[str, Any] | None
+
+
+@dataclass(frozen=True)
+class Event:
+    type: str
+    reason: str
+    note: str
+
+
+def pod(manifest: dict[str, Any]) -> Pod:
+    """A pod's part in its resource's status."""
+    metadata, status = manifest["metadata"], manifest.get("status") or {}
+    conditions = {condition["type"]: condition for condition in status.get("conditions") or []}
+    leaving = bool(metadata.get("deletionTimestamp"))
+    ready = not leaving and (conditions.get("Ready") or {}).get("status") == TRUE
+    return Pod(
+        name=metadata["name"],
+        uid=metadata["uid"],
+        address=status.get("podIP") or "",
+        revision=(metadata.get("labels") or {}).get(api.REVISION_LABEL, ""),
+        ready=ready,
+        trouble="" if ready or leaving else _trouble(status, conditions),
+    )
+
+
+def status(resource: api.SpeculatorDeployment, facts: Facts, now: str, before: dict[str, Any]) -> dict[str, Any]:
+    """The whole status. ``now`` is RFC 3339; ``before`` is the status that the resource has.
+
+    Returns:
+        The status as the API server would hold it: no key is null.
+    """
+    live = (facts.deployment or {}).get("status") or {}
+    content: dict[str, Any] = {
+        "observedGeneration": resource.generation,
+        "replicas": live.get("replicas", 0),
+        "readyReplicas": live.get("readyReplicas", 0),
+        "updatedReplicas": live.get("updatedReplicas", 0),
+        "selector": ",".join(f"{key}={value}" for key, value in render.selector(resource.name).items()),
+    }
+    if facts.resolved:
+        content["url"] = render.url(resource, facts.resolved.port)
+        content["resolved"] = {
+            **facts.resolved.model_dump(mode="json", by_alias=True, exclude_none=True, exclude={"args"}),
+            "command": [*facts.resolved.command, *facts.resolved.args],
+            "revision": facts.revision,
+        }
+    if facts.acceptance:
+        content["acceptance"] = facts.acceptance
+    content["conditions"] = _dated(list(conditions(resource, facts)), now, before.get("conditions") or [])
+    return content
+
+
+def conditions(resource: api.SpeculatorDeployment, facts: Facts) -> Iterator[dict[str, Any]]:
+    """The six conditions, without their times."""
+
+    def condition(type_: ConditionType, value: str, reason: str, message: str) -> dict[str, Any]:
+        return {
+            "type": type_.value,
+            "status": value,
+            "reason": reason,
+            "message": message[:MESSAGE_LENGTH],
+            "observedGeneration": resource.generation,
+        }
+
+    stalled, reconciling = _stalled(facts), _reconciling(resource, facts)
+    if stalled:
+        yield condition(ConditionType.READY, FALSE, *stalled)
+        yield condition(ConditionType.RECONCILING, FALSE, *stalled)
+        yield condition(ConditionType.STALLED, TRUE, *stalled)
+    elif reconciling:
+        yield condition(ConditionType.READY, FALSE, *reconciling)
+        yield condition(ConditionType.RECONCILING, TRUE, *reconciling)
+        yield condition(ConditionType.STALLED, FALSE, *reconciling)
+    else:
+        done = _done(resource)
+        yield condition(ConditionType.READY, TRUE, *done)
+        yield condition(ConditionType.RECONCILING, FALSE, *done)
+        yield condition(ConditionType.STALLED, FALSE, *done)
+
+    if facts.current and facts.resolved:
+        yield condition(ConditionType.RESOLVED, TRUE, Reason.RESOLVED, facts.resolved.summary())
+    elif isinstance(facts.problem, Refused):
+        yield condition(ConditionType.RESOLVED, FALSE, facts.problem.reason, facts.problem.message)
+    else:
+        why = str(facts.problem) if facts.problem else "The inputs have not been resolved yet"
+        yield condition(ConditionType.RESOLVED, UNKNOWN, Reason.RESOLVING, why)
+
+    ready = [pod for pod in facts.pods if pod.ready]
+    if ready:
+        yield condition(ConditionType.AVAILABLE, TRUE, Reason.SERVING, f"{_count(len(ready), 'pod')} ready")
+    else:
+        yield condition(ConditionType.AVAILABLE, FALSE, Reason.NO_READY_PODS, "No pod is ready")
+    yield condition(ConditionType.SPECULATION_ACTIVE, *_speculation(facts, ready))
+
+
+def events(before: dict[str, Any], after: dict[str, Any]) -> Iterator[Event]:
+    """What a person would want to be told of a change of status: turns, not every step."""
+    old = {condition["type"]: condition for condition in before.get("conditions") or []}
+    for condition in after["conditions"]:
+        type_, value, reason = condition["type"], condition["status"], condition["reason"]
+        was = old.get(type_) or {}
+        if (was.get("status"), was.get("reason")) == (value, reason):
+            continue
+        if (type_, value) == (ConditionType.STALLED, TRUE) or reason == Reason.NOT_DRAFTING:
+            yield Event("Warning", reason, condition["message"])
+        elif value == TRUE and type_ in (ConditionType.READY, ConditionType.RESOLVED, ConditionType.SPECULATION_ACTIVE):
+            yield Event("Normal", reason, condition["message"])
+
+
+def complete(deployment: dict[str, Any]) -> bool:
+    """Whether a Deployment is rolled out and every replica available, as ``kubectl rollout status`` sees it."""
+    live, wanted = deployment.get("status") or {}, deployment["spec"]["replicas"]
+    return bool(
+        live.get("observedGeneration", 0) >= deployment["metadata"]["generation"]
+        and live.get("updatedReplicas", 0) == wanted
+        and live.get("replicas", 0) == wanted
+        and live.get("availableReplicas", 0) == wanted
+    )
+
+
+def _stalled(facts: Facts) -> tuple[str, str] | None:
+    if isinstance(facts.problem, Refused):
+        return facts.problem.reason, facts.problem.message
+    progressing = _deployment_condition(facts.deployment, "Progressing")
+    if not facts.problem and progressing.get("reason") == "ProgressDeadlineExceeded":
+        words = _troubles(facts) or progressing.get("message", "")
+        return Reason.NOT_PROVEN, f"New pods did not become ready within the progress deadline. {words}"
+    return None
+
+
+def _reconciling(resource: api.SpeculatorDeployment, facts: Facts) -> tuple[str, str] | None:
+    if facts.problem:
+        return facts.problem.reason, facts.problem.message
+    if facts.deployment is None:
+        return Reason.PROGRESSING, "The Deployment has not been seen yet"
+    if complete(facts.deployment):
+        return None
+    live = facts.deployment.get("status") or {}
+    wanted = 0 if resource.spec.suspend else resource.spec.replicas
+    updated, ready = live.get("updatedReplicas", 0), live.get("availableReplicas", 0)
+    failure = _deployment_condition(facts.deployment, "ReplicaFailure")
+    words = failure.get("message", "") if failure.get("status") == TRUE else _troubles(facts)
+    said = f"{ready} of {_count(wanted, 'pod')} available, {updated} of the current revision. {words}".rstrip()
+    rolled_out = updated == live.get("replicas", 0) and live.get("observedGeneration", 0) > 1
+    seen = _deployment_condition(facts.deployment, "Progressing").get("reason") == "NewReplicaSetAvailable"
+    return (Reason.SCALING if rolled_out and seen else Reason.PROGRESSING), said
+
+
+def _done(resource: api.SpeculatorDeployment) -> tuple[str, str]:
+    if resource.spec.suspend:
+        return Reason.SUSPENDED, "No pod runs: spec.suspend is true"
+    return Reason.RECONCILED, f"{_count(resource.spec.replicas, 'pod')} of the current revision available"
+
+
+def _speculation(facts: Facts, ready: list[Pod]) -> tuple[str, str, str]:
+    drafting = [pod for pod in ready if pod.drafts]
+    idle = [pod for pod in ready if pod.drafts == 0]
+    off = facts.resolved.off if facts.resolved else None
+    if off and facts.resolved and not drafting:
+        return FALSE, off, facts.resolved.summary()
+    if not ready:
+        return UNKNOWN, Reason.NO_READY_PODS, "No pod is ready, so nothing can be said of what it does"
+    if idle:
+        names = ", ".join(pod.name for pod in idle[:3])
+        return FALSE, Reason.NOT_DRAFTING, f"{len(idle)} of {_count(len(ready), 'ready pod')} drafted nothing: {names}"
+    if len(drafting) < len(ready):
+        names = ", ".join(pod.name for pod in ready if pod.drafts is None)[:200]
+        return UNKNOWN, Reason.METRICS_UNREACHABLE, f"The metrics of {names} can't be read"
+    return TRUE, Reason.DRAFTING, f"The engine of every ready pod ({len(ready)}) has verified drafts"
+
+
+def _trouble(status: dict[str, Any], conditions: dict[str, Any]) -> str:
+    """Why a pod isn't ready: how its container last ended, what it waits for, or why no node takes it."""
+    for container in status.get("containerStatuses") or []:
+        ended = (container.get("lastState") or {}).get("terminated") or (container.get("state") or {}).get("terminated")
+        if ended:
+            words = (ended.get("message") or ended.get("reason") or "").strip()
+            return f"the container ended with code {ended.get('exitCode')}: {words[-600:]}"
+        waiting = (container.get("state") or {}).get("waiting") or {}
+        if waiting.get("reason") not in (None, "ContainerCreating", "PodInitializing"):
+            return f"{waiting['reason']}: {waiting.get('message', '')}"
+    scheduled = conditions.get("PodScheduled") or {}
+    return str(scheduled.get("message", "")) if scheduled.get("status") == FALSE else ""
+
+
+def _troubles(facts: Facts) -> str:
+    """The first pod in trouble speaks for all: the newest revision's, if one of them is."""
+    pods = sorted((pod for pod in facts.pods if pod.trouble), key=lambda pod: (_of_revision(pod, facts), pod.name))
+    return f"Pod {pods[0].name}: {pods[0].trouble}" if pods else ""
+
+
+def _of_revision(pod: Pod, facts: Facts) -> bool:
+    return not (facts.revision or "").endswith(f"-{pod.revision}")
+
+
+def _deployment_condition(deployment: dict[str, Any] | None, type_: str) -> dict[str, Any]:
+    found = ((deployment or {}).get("status") or {}).get("conditions") or []
+    return next((condition for condition in found if condition["type"] == type_), {})
+
+
+def _dated(conditions: list[dict[str, Any]], now: str, before: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The transition time moves with the status of a condition, not with its words."""
+    old = {condition["type"]: condition for condition in before}
+    for condition in conditions:
+        was = old.get(condition["type"])
+        same = was is not None and was["status"] == condition["status"]
+        condition["lastTransitionTime"] = was["lastTransitionTime"] if was and same else now
+    return conditions
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
