@@ -32,13 +32,14 @@ $(VENV)/.made: requirements/dev.txt pyproject.toml
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
+LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
+	--custom-compile-command "make lock" $(if $(UPGRADE),--upgrade)
+
 .PHONY: lock
 lock: venv ## Resolve the dependencies of pyproject.toml anew (UPGRADE=1 takes newer releases)
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
-		--custom-compile-command "make lock" $(if $(UPGRADE),--upgrade) pyproject.toml -o requirements/runtime.txt
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
-		--custom-compile-command "make lock" $(if $(UPGRADE),--upgrade) pyproject.toml --extra dev \
-		--constraints requirements/runtime.txt -o requirements/dev.txt
+	$(BIN)/$(LOCK) pyproject.toml -o requirements/runtime.txt
+	$(BIN)/$(LOCK) pyproject.toml --extra dev --constraints requirements/runtime.txt -o requirements/dev.txt
+	echo hatchling | $(BIN)/$(LOCK) - --constraints requirements/dev.txt -o requirements/build.txt
 
 .PHONY: generate
 generate: venv ## Write the generated files anew: the CRD and docs/reference.md
