@@ -1,0 +1,535 @@
+"""``spec.engine.args``, parsed as the engine parses them, and held against what a resource may set.
+
+What options there are is data, written down from the engine's own parser for each release (``engine_flags/*.json``,
+by ``tools/engine_flags.py``). Which of them a resource may set is ours (``engine_flags/policy.json``): every option of
+the data is there as a mirror of a field, as refused with a reason, or as allowed; one that isn't there is refused.
+
+Where the engine would guess, this refuses: abbreviated options (a later release may read them otherwise), values that
+start with a dash, a JSON option given twice in different forms (the engine would drop one of them).
+Source: FlexibleArgumentParser in vllm/utils/argparse_utils.py, and argparse.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from importlib import resources
+from typing import Any
+
+from speculator_operator import api
+from speculator_operator.api import Reason
+from speculator_operator.errors import Refused
+
+_NEGATIVE_INTEGER = re.compile(r"-\d+")
+_HUMAN_INTEGER = re.compile(r"(\d+(?:\.\d+)?)([kKmMgGtT])")
+_DECIMAL = {"k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
+_BINARY = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+_QUOTED = re.compile(r'("(?:[^"\\]|\\.)*")')
+_JSON_TYPES = ("json", "json_object", "str_or_json")
+_WHAT = {
+    "int": "a whole number",
+    "float": "a number",
+    "human_int": "a whole number, such as 4096 or 4k",
+    "human_int_or_auto": "a whole number, such as 4096 or 4k, or auto",
+    "json": "JSON",
+    "json_object": "a JSON object",
+    "str_or_json": "text, or a JSON object",
+}
+
+
+@dataclass(frozen=True)
+class Option:
+    """An option as the engine's parser has it. ``values`` is argparse's nargs: a number, ``?``, ``+`` or ``*``."""
+
+    name: str
+    strings: tuple[str, ...]
+    values: int | str
+    type: str
+    optional: bool
+    choices: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Argument:
+    """One option that was given: ``option`` as spelled (after normalising), ``tokens`` as the user wrote it.
+
+    ``index`` is its first token's place in ``spec.engine.args``. ``path`` are the dotted keys after the option's name,
+    such as ``model`` in ``--speculative-config.model``; None where the value was given whole.
+    """
+
+    index: int
+    name: str
+    option: str
+    path: str | None
+    values: tuple[str, ...]
+    tokens: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ArgFields:
+    """What the arguments say of things that fields say too, None or empty where they don't, and the ``rest``.
+
+    ``max_model_len`` is read here, and stays in the rest too: no field sets it. ``speculative`` has the keys of the
+    speculative config, dashes as underscores. ``flags`` names, for each attribute that was set, the flag.
+    """
+
+    tensor: int | None = None
+    pipeline: int | None = None
+    port: int | None = None
+    served_names: tuple[str, ...] = ()
+    model: str | None = None
+    revision: str | None = None
+    max_model_len: int | None = None
+    speculative: Mapping[str, Any] = field(default_factory=dict)
+    flags: Mapping[str, str] = field(default_factory=dict)
+    rest: tuple[Argument, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Policy:
+    fields: Mapping[str, str]
+    refused: Mapping[str, str]
+    allowed: frozenset[str]
+    values: Mapping[str, tuple[str, ...]]
+    keys: Mapping[str, frozenset[str]]
+    variables: frozenset[str]
+    variable_prefixes: tuple[str, ...]
+    variables_instead: Mapping[str, str]
+    secret_variables: frozenset[str]
+
+
+def parse_args(args: Sequence[str], version: str) -> tuple[Argument, ...]:
+    """Splits arguments into options and values, each checked by the option's type and against the policy.
+
+    Raises:
+        Refused: ``ArgsInvalid`` where the engine of that version would not take them, ``FlagRefused`` where a resource
+            may not set the option. Both name the element of ``spec.engine.args``.
+    """
+    options = options_of(version)
+    arguments: list[Argument] = []
+    index = 0
+    while index < len(args):
+        argument = _argument(args, index, options)
+        option = options[argument.option if argument.option in options else argument.name]
+        for text in argument.values:
+            _checked(argument, option, text)
+        _permit(argument)
+        arguments.append(argument)
+        index += len(argument.tokens)
+    _refuse_mixed_forms(arguments)
+    return tuple(arguments)
+
+
+def fields_from(arguments: Iterable[Argument]) -> ArgFields:
+    """Takes out the arguments that fields mirror. An option that is repeated counts as last given, as in argparse.
+
+    Raises:
+        Refused: ``ArgsInvalid`` for a value that the field could not have, ``DataParallelUnsupported``.
+    """
+    last: dict[str, list[Argument]] = {}
+    rest: list[Argument] = []
+    for argument in arguments:
+        given = last.setdefault(argument.name, [])
+        if argument.path is None:
+            given.clear()
+        given.append(argument)
+        if argument.name not in _policy().fields:
+            rest.append(argument)
+
+    if data := last.get("--data-parallel-size"):
+        _whole(data[-1], 1, 1, Reason.DATA_PARALLEL_UNSUPPORTED, "; one canary proves one rank only, use spec.replicas")
+    flags = {attribute: last[name][-1].option for attribute, name in _FLAG_OF.items() if name in last}
+    return ArgFields(
+        tensor=_whole(last["--tensor-parallel-size"][-1], 1, 64) if "tensor" in flags else None,
+        pipeline=_whole(last["--pipeline-parallel-size"][-1], 1, 64) if "pipeline" in flags else None,
+        port=_whole(last["--port"][-1], 1024, 65535) if "port" in flags else None,
+        served_names=_matching(last["--served-model-name"][-1], _SERVED_NAME) if "served_names" in flags else (),
+        model=_matching(last["--model"][-1], api.URI_PATTERN)[0] if "model" in flags else None,
+        revision=_matching(last["--revision"][-1], api.REVISION_PATTERN)[0] if "revision" in flags else None,
+        max_model_len=_max_model_len(last.get("--max-model-len", ())),
+        speculative=_speculative(last),
+        flags=flags,
+        rest=tuple(rest),
+    )
+
+
+def check_env(variables: Iterable[api.EnvVar]) -> None:
+    """Holds the environment's names against the allow-list.
+
+    Raises:
+        Refused: ``EnvRefused``, naming the variable's place in ``spec.engine.env``.
+    """
+    policy = _policy()
+    seen: set[str] = set()
+    for index, variable in enumerate(variables):
+        place = f"spec.engine.env[{index}].name"
+        name = variable.name
+        if name in seen:
+            raise Refused(Reason.ENV_REFUSED, f"{place}: {name} is given twice", field=place)
+        seen.add(name)
+        if name in policy.secret_variables:
+            if variable.value_from is None:
+                message = f"{place}: {name} is a secret; use valueFrom.secretKeyRef, not a value"
+                raise Refused(Reason.ENV_REFUSED, message, field=place)
+        elif name not in policy.variables and not name.startswith(policy.variable_prefixes):
+            instead = policy.variables_instead.get(name, "only variables that tune the engine are allowed")
+            raise Refused(Reason.ENV_REFUSED, f"{place}: {name} may not be set: {instead}", field=place)
+
+
+def options_of(version: str) -> Mapping[str, Option]:
+    """The options of an engine's release by every way to spell them; of the nearest older release that is known.
+
+    An engine newer than all data gets the newest data's options, one older than all the oldest's.
+    """
+    known = sorted(_releases())
+    wanted = _release(version)
+    return _releases()[max((release for release in known if release <= wanted), default=known[0])]
+
+
+def has_option(version: str, name: str) -> bool:
+    """Whether an engine's release surely has an option: only data of that release or an older one says so."""
+    return any(release <= _release(version) and name in options for release, options in _releases().items())
+
+
+_SERVED_NAME = r"^[A-Za-z0-9][A-Za-z0-9._/:-]{0,252}$"
+_FLAG_OF = {
+    "tensor": "--tensor-parallel-size",
+    "pipeline": "--pipeline-parallel-size",
+    "port": "--port",
+    "served_names": "--served-model-name",
+    "model": "--model",
+    "revision": "--revision",
+    "max_model_len": "--max-model-len",
+}
+_SPECULATIVE_FLAGS = {
+    "--spec-method": "method",
+    "--spec-model": "model",
+    "--spec-tokens": "num_speculative_tokens",
+}
+
+
+@cache
+def _releases() -> Mapping[tuple[int, ...], Mapping[str, Option]]:
+    releases = {}
+    for entry in (resources.files(__package__) / "engine_flags").iterdir():
+        if not re.fullmatch(r"[0-9.]+\.json", entry.name):
+            continue
+        data = json.loads(entry.read_text())
+        by_string: dict[str, Option] = {}
+        for name, described in data["options"].items():
+            option = Option(
+                name=name,
+                strings=tuple(described["strings"]),
+                values=described["values"],
+                type=described.get("type", "str"),
+                optional=described.get("optional", False),
+                choices=tuple(described.get("choices", ())),
+            )
+            by_string |= dict.fromkeys(option.strings, option)
+        releases[_release(data["release"])] = by_string
+    return releases
+
+
+@cache
+def _policy() -> _Policy:
+    data = json.loads((resources.files(__package__) / "engine_flags" / "policy.json").read_text())
+    return _Policy(
+        fields=data["field"],
+        refused={option: group["because"] for group in data["refused"] for option in group["options"]},
+        allowed=frozenset(data["allowed"]),
+        values={option: tuple(values) for option, values in data["values"].items()},
+        keys={option: frozenset(keys) for option, keys in data["keys"].items()},
+        variables=frozenset(data["environment"]["allowed"]),
+        variable_prefixes=tuple(data["environment"]["prefixes"]),
+        variables_instead=data["environment"]["instead"],
+        secret_variables=frozenset(data["environment"]["secret"]),
+    )
+
+
+def _release(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split(".")[:2])
+
+
+def _refusal(index: int, message: str, reason: Reason = Reason.ARGS_INVALID) -> Refused:
+    place = f"spec.engine.args[{index}]"
+    return Refused(reason, f"{place}: {message}", field=place)
+
+
+def _shown(text: str) -> str:
+    return repr(text if len(text) <= 100 else text[:97] + "...")
+
+
+def _argument(args: Sequence[str], index: int, options: Mapping[str, Option]) -> Argument:
+    token = args[index]
+    if not token.startswith("-"):
+        raise _refusal(index, _why_stray(args, index))
+    if token.startswith("-O"):
+        return _optimization_level(args, index)
+    spelled, equals, value = token.partition("=")
+    base, dot, path = spelled.partition(".")
+    if base.startswith("--"):
+        base = base.replace("_", "-")
+    option = options.get(base)
+    if option is None:
+        raise _refusal(index, _why_unknown(token, base, options))
+    values: tuple[str, ...]
+    if dot:
+        values = (value,) if equals else (_dotted_value(args, index),)
+        _check_path(index, option, base, path)
+        taken = 1 if equals else 2
+    else:
+        values = _values(args, index, option, base, value if equals else None)
+        taken = 1 if equals else 1 + len(values)
+    return Argument(index, option.name, base, path if dot else None, values, tuple(args[index : index + taken]))
+
+
+def _why_stray(args: Sequence[str], index: int) -> str:
+    if index == 0 and (args[0] == "vllm" or args[0].startswith("vllm ")):
+        return "the arguments start after `vllm serve MODEL`; the model is spec.model.uri"
+    if index == 0:
+        return f"{_shown(args[0])} is not an option; the model is spec.model.uri"
+    return f"{_shown(args[index])} is neither an option nor a value of the one before it"
+
+
+def _why_unknown(token: str, base: str, options: Mapping[str, Option]) -> str:
+    if " " in base:
+        return f"{_shown(token)} holds an option and its value; write --option=value, or two elements"
+    longer = sorted(string for string in options if string.startswith(base)) if len(base) > 2 else []
+    near = longer[:1] or difflib.get_close_matches(base, options, 1)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    return f"{_shown(base)} is not an option of this engine{hint}"
+
+
+def _optimization_level(args: Sequence[str], index: int) -> Argument:
+    """``-O3``, ``-O=3`` and ``-O 3`` stand for ``--optimization-level 3``."""
+    level, tokens = args[index][2:].removeprefix("="), args[index : index + 1]
+    if args[index] == "-O":
+        tokens = args[index : index + 2]
+        level = tokens[1] if len(tokens) > 1 else ""
+    return Argument(index, "--optimization-level", "-O", None, (level,), tuple(tokens))
+
+
+def _dotted_value(args: Sequence[str], index: int) -> str:
+    value = args[index + 1] if index + 1 < len(args) else None
+    if value is None or (value.startswith("-") and not _NEGATIVE_INTEGER.fullmatch(value)):
+        raise _refusal(index, f"{_shown(args[index])} needs a value; write {args[index][:100]}=VALUE")
+    return value
+
+
+def _check_path(index: int, option: Option, spelled: str, path: str) -> None:
+    if option.type not in _JSON_TYPES:
+        raise _refusal(index, f"{spelled} takes no keys, so {_shown(spelled + '.' + path)} is not an option")
+    if not all(path.removesuffix("+").split(".")):
+        raise _refusal(index, f"{_shown(spelled + '.' + path)} has an empty key")
+
+
+def _values(args: Sequence[str], index: int, option: Option, spelled: str, explicit: str | None) -> tuple[str, ...]:
+    if option.values == 0:
+        if explicit is not None:
+            raise _refusal(index, f"{spelled} takes no value, not {_shown(explicit)}")
+        return ()
+    if explicit is not None:
+        if option.values not in (1, "?", "+", "*"):
+            raise _refusal(index, f"{spelled} takes {option.values} values")
+        return (explicit,)
+    most = option.values if isinstance(option.values, int) else 1 if option.values == "?" else len(args)
+    values: list[str] = []
+    for token in args[index + 1 : index + 1 + most]:
+        if token.startswith("-") and not _NEGATIVE_INTEGER.fullmatch(token):
+            break
+        values.append(token)
+    least = option.values if isinstance(option.values, int) else 1 if option.values == "+" else 0
+    if len(values) < least:
+        raise _refusal(index, f"{spelled} needs a value; one that starts with a dash is written {spelled}=VALUE")
+    return tuple(values)
+
+
+def _checked(argument: Argument, option: Option, text: str) -> None:
+    """Converts a value as the engine's parser would, to see whether it can be."""
+    if argument.path is not None:
+        _dotted(argument)
+        return
+    if option.optional and text in ("", "None"):
+        return
+    try:
+        value = _converted(option.type, text)
+    except (ValueError, RecursionError, OverflowError):
+        what = _WHAT.get(option.type, "text")
+        raise _refusal(argument.index, f"{argument.option} takes {what}, not {_shown(text)}") from None
+    if option.choices and str(value) not in option.choices:
+        raise _refusal(argument.index, f"{argument.option} is one of {', '.join(option.choices)}, not {_shown(text)}")
+
+
+def _converted(kind: str, text: str) -> Any:
+    match kind:
+        case "int":
+            return int(text)
+        case "float":
+            return float(text)
+        case "human_int":
+            return human_integer(text)
+        case "human_int_or_auto":
+            return -1 if text.strip().lower() in ("auto", "-1") else human_integer(text)
+        case "folded":
+            return text.lower().replace("-", "_")
+        case "json":
+            return json.loads(text)
+        case "json_object":
+            return _object(json.loads(_with_human_integers(text)))
+        case "str_or_json":
+            return json.loads(text) if re.fullmatch(r"(?s)\s*\{.*\}\s*", text) else text
+    return text
+
+
+def _object(value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise ValueError("not an object")  # noqa: TRY004  # the one kind of failure that converting has
+    return value
+
+
+def human_integer(text: str) -> int:
+    """``4096``, ``4k`` (4,000), ``4K`` (4,096), ``25.6k``; k, m, g and t. A fraction goes with the small letters only.
+
+    Raises:
+        ValueError: it is none of these.
+    """
+    text = text.strip()
+    if not (match := _HUMAN_INTEGER.fullmatch(text)):
+        return int(text)
+    number, suffix = match.groups()
+    if suffix in _BINARY:
+        return int(number) * _BINARY[suffix]
+    return int(float(number) * _DECIMAL[suffix])
+
+
+def _with_human_integers(text: str) -> str:
+    """JSON in which bare ``80m`` or ``1K`` stand for numbers, with the numbers."""
+    parts = _QUOTED.split(text)
+    parts[::2] = [
+        re.sub(r"\b\d+(?:\.\d+)?[kKmMgGtT]\b", lambda match: str(human_integer(match.group())), part)
+        for part in parts[::2]
+    ]
+    return "".join(parts)
+
+
+def _dotted(argument: Argument) -> dict[str, Any]:
+    """The nested object that a dotted key stands for: ``x.a.b=1`` is ``{"a": {"b": 1}}``, ``x.a+=1,2`` a list."""
+    path, text = argument.path or "", argument.values[0]
+    if path.endswith("+"):
+        value: Any = text.split(",")
+    else:
+        try:
+            value = json.loads(text)
+        except json.JSONDecodeError:
+            try:
+                value = human_integer(text)
+            except ValueError:
+                value = text
+            except OverflowError:
+                raise _refusal(argument.index, f"{_shown(text)} is too large a number") from None
+        except (ValueError, RecursionError):
+            raise _refusal(argument.index, f"{_shown(text)} can't be read as a value") from None
+    for key in reversed(path.removesuffix("+").split(".")):
+        value = {key: value}
+    nested: dict[str, Any] = value
+    return nested
+
+
+def _merge(into: dict[str, Any], more: Mapping[str, Any]) -> None:
+    for key, value in more.items():
+        known = into.get(key)
+        if isinstance(known, dict) and isinstance(value, dict):
+            _merge(known, value)
+        elif isinstance(known, list) and isinstance(value, list):
+            known += value
+        else:
+            into[key] = value
+
+
+def _permit(argument: Argument) -> None:
+    policy = _policy()
+    if argument.name in policy.refused:
+        message = f"{argument.option} may not be set: {policy.refused[argument.name]}"
+        raise _refusal(argument.index, message, Reason.FLAG_REFUSED)
+    if argument.name not in policy.allowed and argument.name not in policy.fields:
+        message = f"{argument.option} may not be set: it has not been looked at yet"
+        raise _refusal(argument.index, message, Reason.FLAG_REFUSED)
+    if values := policy.values.get(argument.name):
+        for text in argument.values:
+            if text not in values:
+                message = f"{argument.option} may be one of {', '.join(values)}, not {_shown(text)}"
+                raise _refusal(argument.index, message, Reason.FLAG_REFUSED)
+    if (keys := policy.keys.get(argument.name)) is not None:
+        given = _dotted(argument) if argument.path else _object(json.loads(_with_human_integers(argument.values[0])))
+        for key in given:
+            if key not in keys:
+                message = f"{argument.option} may not set {_shown(key)}; it may set {', '.join(sorted(keys))}"
+                raise _refusal(argument.index, message, Reason.FLAG_REFUSED)
+
+
+def _refuse_mixed_forms(arguments: Iterable[Argument]) -> None:
+    """The engine moves dotted keys to the end, as one object for each spelling, which replaces what else was given."""
+    first: dict[str, Argument] = {}
+    for argument in arguments:
+        before = first.setdefault(argument.name, argument)
+        dotted = (before.path is not None, argument.path is not None)
+        if any(dotted) and (not all(dotted) or before.option != argument.option):
+            message = (
+                f"{argument.tokens[0][:100]} and {before.tokens[0][:100]} don't add up in the engine, one replaces "
+                "the other; write one object, or dotted keys of one spelling"
+            )
+            raise _refusal(argument.index, message)
+
+
+def _whole(argument: Argument, least: int, most: int, reason: Reason = Reason.ARGS_INVALID, more: str = "") -> int:
+    number = int(argument.values[0])
+    if not least <= number <= most:
+        allowed = f"{least}" if least == most else f"{least} to {most}"
+        raise _refusal(argument.index, f"{argument.option} must be {allowed}, not {number}{more}", reason)
+    return number
+
+
+def _matching(argument: Argument, pattern: str) -> tuple[str, ...]:
+    for text in argument.values:
+        if not re.fullmatch(pattern.removeprefix("^").removesuffix("$"), text) or text == "None":
+            raise _refusal(argument.index, f"{argument.option} may not be {_shown(text)}; it must match {pattern}")
+    return argument.values
+
+
+def _max_model_len(given: Sequence[Argument]) -> int | None:
+    """None where it isn't given, or left to the engine."""
+    if not given:
+        return None
+    length: int = _converted("human_int_or_auto", given[-1].values[0])
+    if length == -1:
+        return None
+    if length < 1:
+        raise _refusal(given[-1].index, f"{given[-1].option} must be positive, not {length}")
+    return length
+
+
+def _speculative(last: Mapping[str, Sequence[Argument]]) -> dict[str, Any]:
+    keys: dict[str, Any] = {}
+    for argument in last.get("--speculative-config", ()):
+        if argument.path is not None:
+            _merge(keys, _dotted(argument))
+        elif argument.values[0] not in ("", "None"):
+            given = json.loads(argument.values[0])
+            if not isinstance(given, dict):
+                raise _refusal(
+                    argument.index, f"{argument.option} takes a JSON object, not {_shown(argument.values[0])}"
+                )
+            keys = given
+    keys = {key.replace("-", "_"): value for key, value in keys.items()}
+    for flag, key in _SPECULATIVE_FLAGS.items():
+        if not (given := last.get(flag)) or given[-1].values[0] in ("", "None"):
+            continue
+        argument = given[-1]
+        if key in keys:
+            raise _refusal(argument.index, f"{flag} and --speculative-config both set {key}; the engine takes one")
+        keys[key] = int(argument.values[0]) if key == "num_speculative_tokens" else argument.values[0]
+    return keys
