@@ -1,10 +1,27 @@
-"""``config.json`` -> recipe, or a named error."""
+"""``config.json`` -> recipe, or a named error.
+
+The first decision of a pass: does the checkpoint carry a recipe, and can the engine's version run it? What is accepted
+is mapped as the engine maps it, in ``SpeculatorsConfig.extract_vllm_speculative_config`` (vLLM's
+``transformers_utils/configs/speculators/base.py``), which the conformance tests hold us to. What is refused is more:
+the engine lets values through that only fail once a GPU is held (no tokens, a mask token of null), and takes a
+checkpoint whose ``speculators_config`` is null for a regular model.
+"""
 
 from __future__ import annotations
 
+import re
+import reprlib
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, NoReturn, TypeGuard
+
+from speculator_operator.api import REPOSITORY_PATTERN, Reason
+from speculator_operator.errors import Refused
+
+#: As in the resource's schema; no published draft proposes as many at one step.
+MAX_SPECULATIVE_TOKENS = 64
+
+Version = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
@@ -35,3 +52,227 @@ class Recipe:
     verifier: str | None
     locked: Mapping[str, Any]
     config: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class _Algorithm:
+    """How the engine runs a ``speculators_model_type``, and what that needs of ``config.json``.
+
+    ``layers`` are the draft's layer types that have an implementation, and since when; None means that the engine
+    takes any.
+    """
+
+    method: str
+    since: Version
+    mask_token: bool = False
+    auxiliary_layers: bool = False
+    layers: Mapping[str, Version] | None = None
+    locked: Mapping[str, Any] = field(default_factory=dict)
+
+
+# Source: the functions registered in vLLM's transformers_utils/configs/speculators/algos.py, read in the released
+# wheels 0.20.0 to 0.32.0. First release that registers each: eagle3 and dflash are in 0.20.0, the oldest engine that is
+# run at all; peagle 0.22.0 (not in 0.21.0); dspark 0.25.0 (not in 0.24.0); dflash2 0.29.0 (not in 0.28.0). Drafts with
+# qwen3 layers load as Eagle3Qwen3ForCausalLM since 0.24.0; before, they were built of llama layers, which have no place
+# for their q_norm and k_norm weights. No release registers mtp.
+_EAGLE3_LAYERS: Mapping[str, Version] = {"llama": (0, 20, 0), "qwen3": (0, 24, 0)}
+_ALGORITHMS: Mapping[str, _Algorithm] = {
+    "eagle3": _Algorithm("eagle3", (0, 20, 0), layers=_EAGLE3_LAYERS),
+    "peagle": _Algorithm(
+        "eagle3", (0, 22, 0), mask_token=True, layers=_EAGLE3_LAYERS, locked={"parallel_drafting": True}
+    ),
+    "dflash": _Algorithm("dflash", (0, 20, 0), mask_token=True, auxiliary_layers=True),
+    "dflash2": _Algorithm("dflash", (0, 29, 0), mask_token=True, auxiliary_layers=True),
+    "dspark": _Algorithm("dspark", (0, 25, 0), mask_token=True, auxiliary_layers=True),
+}
+
+
+def is_speculators_checkpoint(config: Mapping[str, Any]) -> bool:
+    """Whether ``config.json`` is one that the speculators library wrote, whole or broken."""
+    return "speculators_config" in config or "speculators_model_type" in config
+
+
+def read_recipe(config: Mapping[str, Any], *, engine_version: str) -> Recipe | None:
+    """The recipe in a model's ``config.json``; None for a regular model.
+
+    Raises:
+        Refused: the recipe is broken, or the engine's version can't run it. The message names the field of
+            ``config.json``, its value, and what to do.
+    """
+    if not isinstance(config, Mapping):
+        raise Refused(Reason.CONFIG_MALFORMED, f"config.json must be a JSON object, not {_shown(config)}")
+    if not is_speculators_checkpoint(config):
+        return None
+    name = config.get("speculators_model_type")
+    if not isinstance(name, str) or not name:
+        _malformed("speculators_model_type", name, "a name such as eagle3")
+    speculators = _object(config.get("speculators_config"), "speculators_config")
+    algorithm = _algorithm(name, engine_version)
+    tokens = _speculative_tokens(speculators)
+    verifier = _verifier(speculators)
+    _check_draft(config, name, algorithm, engine_version)
+    return Recipe(name, algorithm.method, tokens, verifier, algorithm.locked, config)
+
+
+def verifier_repository(recipe: Recipe) -> str:
+    """The embedded verifier, as the ``org/repo`` that the engine would download.
+
+    Raises:
+        Refused: the recipe names none, or what it names is not a repository (a path of the training host, a URL).
+    """
+    name = recipe.verifier
+    where = "config.json: speculators_config.verifier.name_or_path"
+    remedy = "set spec.verifier.uri to the verifier's repository"
+    if name is None or not name.strip():
+        raise Refused(
+            Reason.VERIFIER_MISSING,
+            f"{where} is {_shown(name)}, it names no model; {remedy}",
+            field="spec.verifier.uri",
+        )
+    if not re.fullmatch(REPOSITORY_PATTERN, name) or ".." in name or "--" in name:
+        raise Refused(
+            Reason.VERIFIER_UNUSABLE,
+            f"{where} is {_shown(name)}, which is not a repository of the form org/repo and can't be loaded; {remedy}",
+            field="spec.verifier.uri",
+        )
+    return name
+
+
+def _algorithm(name: str, engine_version: str) -> _Algorithm:
+    algorithm = _ALGORITHMS.get(name)
+    if algorithm is not None:
+        _require_engine(algorithm.since, engine_version, f"speculators_model_type {name}")
+        return algorithm
+    remedy = f"use a checkpoint of one of these types: {', '.join(_ALGORITHMS)}"
+    if name == "mtp":
+        # The engine runs MTP heads, but only those inside the verifier's own checkpoint.
+        remedy = (
+            "no engine loads MTP heads in the speculators format; merge them back into the verifier's checkpoint, "
+            "serve that as spec.model.uri, and set spec.speculation.config to {method: mtp, num_speculative_tokens: N}"
+        )
+    raise Refused(
+        Reason.RECIPE_UNSUPPORTED,
+        f"config.json: speculators_model_type is {_shown(name)}, which engine {engine_version} can't load; {remedy}",
+    )
+
+
+def _speculative_tokens(speculators: Mapping[str, Any]) -> int:
+    path = "speculators_config.proposal_methods"
+    methods = speculators.get("proposal_methods")
+    # Like the engine, we take the first method and not `default_proposal_method`.
+    if not isinstance(methods, list) or not methods or not isinstance(methods[0], Mapping):
+        raise Refused(
+            Reason.RECIPE_METHODS_INVALID,
+            f"config.json: {path} must be a list whose first entry is an object, not {_shown(methods)}; "
+            "export the checkpoint anew with the speculators library",
+        )
+    tokens = methods[0].get("speculative_tokens")
+    if not _is_int(tokens) or not 1 <= tokens <= MAX_SPECULATIVE_TOKENS:
+        raise Refused(
+            Reason.RECIPE_TOKENS_INVALID,
+            f"config.json: {path}[0].speculative_tokens must be a whole number from 1 to {MAX_SPECULATIVE_TOKENS}, "
+            f"not {_shown(tokens)}; correct it in the checkpoint's repository",
+        )
+    return tokens
+
+
+def _verifier(speculators: Mapping[str, Any]) -> str | None:
+    verifier = _object(speculators.get("verifier"), "speculators_config.verifier")
+    path = "speculators_config.verifier.name_or_path"
+    name = verifier.get("name_or_path", ...)
+    if name is ...:
+        # The engine wants the key, though not a value.
+        _malformed(path, None, "a repository such as org/repo (or null, with spec.verifier.uri set)")
+    if name is not None and not isinstance(name, str):
+        _malformed(path, name, "a repository such as org/repo")
+    return name
+
+
+def _check_draft(config: Mapping[str, Any], name: str, algorithm: _Algorithm, engine_version: str) -> None:
+    layer = _object(config.get("transformer_layer_config"), "transformer_layer_config")
+    if algorithm.layers is not None:
+        # The engine's own default; a null is refused there too.
+        layer_type = layer.get("model_type", "llama")
+        path = "transformer_layer_config.model_type"
+        if not isinstance(layer_type, str):
+            _malformed(path, layer_type, f"one of {', '.join(algorithm.layers)}")
+        if layer_type not in algorithm.layers:
+            raise Refused(
+                Reason.RECIPE_UNSUPPORTED,
+                f"config.json: {path} is {_shown(layer_type)}, and the engine has {name} drafts of "
+                f"{' and '.join(algorithm.layers)} layers only; use a draft with such layers",
+            )
+        _require_engine(algorithm.layers[layer_type], engine_version, f"{name} with {layer_type} layers")
+    mask_token = config.get("mask_token_id")
+    if algorithm.mask_token and not (_is_int(mask_token) and mask_token >= 0):
+        _malformed("mask_token_id", mask_token, f"a token id, since {name} drafts in parallel")
+    key = "aux_hidden_state_layer_ids" if algorithm.auxiliary_layers else "eagle_aux_hidden_state_layer_ids"
+    layers = config.get(key)
+    if (algorithm.auxiliary_layers and not layers) or not (layers is None or _is_layer_list(layers)):
+        _malformed(key, layers, "a list of the verifier's layer numbers")
+    for key in ("draft_vocab_size", "target_hidden_size"):
+        size = config.get(key)
+        if size is not None and not (_is_int(size) and size > 0):
+            _malformed(key, size, "a positive number, or null")
+    architectures = config.get("architectures")
+    if not (architectures is None or _is_string_list(architectures)):
+        _malformed("architectures", architectures, "a list of names")
+
+
+def _require_engine(since: Version, engine_version: str, what: str) -> None:
+    if _version(engine_version) < since:
+        oldest = ".".join(map(str, since))
+        raise Refused(
+            Reason.RECIPE_UNSUPPORTED,
+            f"config.json: {what} needs engine {oldest} or newer, not {engine_version}; set spec.engine.image to one",
+            field="spec.engine.image",
+        )
+
+
+def _version(text: str) -> Version:
+    match = re.match(r"(\d{1,6})\.(\d{1,6})(?:\.(\d{1,6}))?", text)
+    if match is None:
+        raise Refused(
+            Reason.ENGINE_VERSION_UNKNOWN,
+            f"{_shown(text)} is not an engine's version; set spec.engine.version to one such as 0.32.0",
+            field="spec.engine.version",
+        )
+    major, minor, patch = match.groups(default="0")
+    return int(major), int(minor), int(patch)
+
+
+def _object(value: Any, path: str) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        _malformed(path, value, "an object")
+    return value
+
+
+def _malformed(path: str, value: Any, wanted: str) -> NoReturn:
+    raise Refused(
+        Reason.RECIPE_MALFORMED,
+        f"config.json: {path} must be {wanted}, not {_shown(value)}; "
+        "correct it in the checkpoint's repository, or export the checkpoint anew with the speculators library",
+    )
+
+
+def _is_int(value: Any) -> TypeGuard[int]:
+    # To Python, true is a number; to JSON it isn't.
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_layer_list(value: Any) -> bool:
+    return isinstance(value, list) and all(_is_int(layer) and layer >= 0 for layer in value)
+
+
+def _is_string_list(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(name, str) for name in value)
+
+
+_repr = reprlib.Repr()
+_repr.maxstring = _repr.maxother = 100
+_repr.maxlevel = 2
+
+
+def _shown(value: Any) -> str:
+    """A value from outside, for a message: bounded in length and depth."""
+    return "null" if value is None else _repr.repr(value)
