@@ -6,11 +6,27 @@ description here is what ``kubectl explain`` shows, and a bound here is what the
 
 from __future__ import annotations
 
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    PlainValidator,
+    ValidationError,
+    WithJsonSchema,
+    model_validator,
+)
 from pydantic.alias_generators import to_camel
+from pydantic_core import PydanticCustomError, core_schema
 
 from .errors import Refused
 
@@ -36,17 +52,37 @@ URI_PATTERN = (
 )
 REPOSITORY_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,95}/[A-Za-z0-9][A-Za-z0-9._-]{0,95}$"
 REVISION_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,127}$"
+# Kubernetes' own: what it would refuse in a child is refused here first, where the field has a name. Patterns keep to
+# what Go's and Rust's expressions have in common, for both read them: the API server and pydantic.
+SUBDOMAIN_PATTERN = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"
+QUALIFIED_NAME_PATTERN = r"^([a-z0-9][-a-z0-9.]{0,251}[a-z0-9]/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$"
+LABEL_VALUE_PATTERN = r"^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$"
+EXTENDED_RESOURCE_PATTERN = r"^[a-z0-9][-a-z0-9.]{0,251}[a-z0-9]/[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$"
+RESOURCE_PATTERN = f"^(cpu|memory|ephemeral-storage|hugepages-[0-9]+[KMG]i|{EXTENDED_RESOURCE_PATTERN[1:-1]})$"
+DATA_KEY_PATTERN = r"^\.?[-_a-zA-Z0-9][-._a-zA-Z0-9]*$"
+IMAGE_PATTERN = r"^[a-zA-Z0-9][a-zA-Z0-9.:/_-]*(:[A-Za-z0-9_][A-Za-z0-9._-]{0,127}|@sha256:[a-f0-9]{64})$"
+QUANTITY_PATTERN = r"^([0-9]+\.?[0-9]*|\.[0-9]+)([numkMGTPE]|[KMGTPE]i|[eE][0-9]{1,2})?$"
+PERCENT_PATTERN = r"^(100|[1-9]?[0-9])%$"
+DECIMAL_PATTERN = r"^[0-9]+(\.[0-9]+)?$"
 
 
 class ConditionType(StrEnum):
     """The conditions of a resource; all are always present once it has been looked at."""
 
     READY = "Ready"
+    """The current generation is resolved and rolled out, every replica is ready, and nothing is stalled. While old pods
+    serve under a stalled generation it is False, and Available is True."""
     RECONCILING = "Reconciling"
+    """The operator is on the way to the current generation."""
     STALLED = "Stalled"
+    """The operator can't go on until the resource, or what it names, is changed."""
     RESOLVED = "Resolved"
+    """The current inputs are resolved and pinned. Unknown until they have been read."""
     AVAILABLE = "Available"
+    """At least one proven (or, by mode, healthy) pod serves, of any revision."""
     SPECULATION_ACTIVE = "SpeculationActive"
+    """At least one pod is ready, and every ready pod's engine has verified drafts. Unknown while none is ready, or
+    while their metrics can't be read."""
 
 
 class Reason(StrEnum):
@@ -171,27 +207,160 @@ class Reason(StrEnum):
     """Data parallelism beyond 1: one canary would prove one rank only."""
 
 
+@dataclass(frozen=True)
+class Rule:
+    """What the parts of an object must have in common.
+
+    ``cel`` says it to the API server; ``holds`` says it here, for files that meet no API server, and for API servers
+    that hold another version of the schema. ``field`` is the path of the field to blame, below the object.
+    """
+
+    cel: str
+    holds: Callable[[Any], bool]
+    field: str
+    message: str
+    reason: Reason = Reason.SPEC_INVALID
+
+
 class _Model(BaseModel):
     model_config = ConfigDict(
         alias_generator=to_camel, populate_by_name=True, extra="forbid", frozen=True, use_attribute_docstrings=True
     )
+    rules: ClassVar[tuple[Rule, ...]] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _null_is_absent(cls, given: Any) -> Any:
+        """The API server drops nulls too."""
+        if isinstance(given, dict):
+            return {name: value for name, value in given.items() if value is not None}
+        return given
+
+    @model_validator(mode="after")
+    def _keeps_rules(self) -> Self:
+        for rule in self.rules:
+            if not rule.holds(self):
+                context = {"message": rule.message, "field": rule.field, "reason": rule.reason}
+                raise PydanticCustomError("rule", "{message}", context)
+        return self
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        described = handler.resolve_ref_schema(handler(schema))
+        if cls.rules:
+            described["x-kubernetes-validations"] = [
+                {"rule": rule.cel, "message": rule.message, "fieldPath": rule.field} for rule in cls.rules
+            ]
+        return described
 
 
-Name = Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")]
+@dataclass(frozen=True)
+class KeyedBy:
+    """Marks a list whose items are told apart by a field of theirs, so that several appliers can own items of it."""
+
+    key: str
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+        return core_schema.no_info_after_validator_function(self._refuse_duplicates, handler(source))
+
+    def __get_pydantic_json_schema__(
+        self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        return {**handler(schema), "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": [self.key]}
+
+    def _refuse_duplicates(self, items: list[Any]) -> list[Any]:
+        keys = [getattr(item, self.key) for item in items]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise PydanticCustomError("duplicate", f"the {self.key} {key!r} occurs twice")
+        return items
+
+
+def _number_or(pattern: str, example: str, largest: int) -> Callable[[object], int | str]:
+    def check(value: object) -> int | str:
+        if type(value) is int and 0 <= value <= largest:
+            return value
+        if isinstance(value, str) and len(value) <= 32 and re.search(rf"{pattern[:-1]}\Z", value):
+            return value
+        raise PydanticCustomError(
+            "number_or_text", f"must be a number from 0 to {largest}, or a text such as {example}"
+        )
+
+    return check
+
+
+#: A part of a resource that the schema can't see into may have this many characters of JSON.
+FREE_MAX_LENGTH = 16384
+
+
+def _bounded(value: dict[str, Any]) -> dict[str, Any]:
+    if len(json.dumps(value, default=str)) > FREE_MAX_LENGTH:
+        raise PydanticCustomError("too_long", f"must be at most {FREE_MAX_LENGTH} characters of JSON")
+    return value
+
+
+Name = Annotated[str, Field(min_length=1, max_length=253, pattern=SUBDOMAIN_PATTERN)]
 Revision = Annotated[str, Field(min_length=1, max_length=128, pattern=REVISION_PATTERN)]
 Uri = Annotated[str, Field(min_length=3, max_length=330, pattern=URI_PATTERN)]
+Size = Annotated[int, Field(strict=True, ge=1, le=64)]
 Quantity = Annotated[
     int | str,
-    Field(json_schema_extra={"maxLength": 32, "x-kubernetes-int-or-string": True}, union_mode="left_to_right"),
+    PlainValidator(_number_or(QUANTITY_PATTERN, "'500m' or '16Gi'", 2**53)),
+    WithJsonSchema(
+        {
+            "x-kubernetes-int-or-string": True,
+            "minimum": 0,
+            "maximum": 2**53,
+            "maxLength": 32,
+            "pattern": QUANTITY_PATTERN,
+        }
+    ),
 ]
 IntOrPercent = Annotated[
-    int | str, Field(json_schema_extra={"maxLength": 5, "x-kubernetes-int-or-string": True}, union_mode="left_to_right")
+    int | str,
+    PlainValidator(_number_or(PERCENT_PATTERN, "'25%'", 1000)),
+    WithJsonSchema(
+        {"x-kubernetes-int-or-string": True, "minimum": 0, "maximum": 1000, "maxLength": 4, "pattern": PERCENT_PATTERN}
+    ),
 ]
 ServedName = Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[A-Za-z0-9][A-Za-z0-9._/:-]*$")]
-Free = Annotated[dict[str, Any], Field(json_schema_extra={"x-kubernetes-preserve-unknown-fields": True})]
+MetadataKey = Annotated[
+    str,
+    Field(
+        max_length=317,
+        pattern=QUALIFIED_NAME_PATTERN,
+        description="a name of up to 63 letters, digits, '-', '_' and '.', after an optional domain and a slash",
+    ),
+]
+LabelValue = Annotated[str, Field(max_length=63, pattern=LABEL_VALUE_PATTERN)]
+ResourceName = Annotated[
+    str,
+    Field(
+        max_length=317,
+        pattern=RESOURCE_PATTERN,
+        description="cpu, memory, ephemeral-storage, hugepages-<size>, or an extended resource such as example.com/nic",
+    ),
+]
+Free = Annotated[
+    dict[str, Any],
+    Field(max_length=32),
+    AfterValidator(_bounded),
+    Field(json_schema_extra={"x-kubernetes-preserve-unknown-fields": True}),
+]
 
 
 class Source(_Model):
+    rules = (
+        Rule(
+            cel="!has(self.revision) || !self.uri.contains('@') || self.uri.endsWith('@' + self.revision)",
+            holds=lambda source: not source.revision or source.uri.partition("@")[2] in ("", source.revision),
+            field=".revision",
+            message="revision and the uri's @revision differ; give one of them",
+        ),
+    )
+
     uri: Uri
     """The repository: `org/repo`, or `hf://org/repo[@revision]`."""
     revision: Revision | None = None
@@ -225,34 +394,78 @@ class Verification(StrEnum):
     OFF = "Off"
 
 
+def _tokens_in(config: dict[str, Any]) -> dict[str, Any]:
+    tokens = config.get("num_speculative_tokens", 1)
+    if type(tokens) is not int or not 1 <= tokens <= 64:
+        raise PydanticCustomError("tokens", "num_speculative_tokens must be a number from 1 to 64")
+    return config
+
+
 class Speculation(_Model):
+    rules = (
+        Rule(
+            cel="!has(self.mode) || self.mode != 'Disabled' || "
+            "!(has(self.numSpeculativeTokens) || has(self.draftTensorParallelSize) || has(self.config))",
+            holds=lambda it: (
+                it.mode != SpeculationMode.DISABLED
+                or (it.num_speculative_tokens, it.draft_tensor_parallel_size, it.config) == (None, None, None)
+            ),
+            field=".mode",
+            message="with mode Disabled nothing is drafted: leave out numSpeculativeTokens, draftTensorParallelSize "
+            "and config, or choose another mode",
+        ),
+        Rule(
+            cel="!has(self.numSpeculativeTokens) || !has(self.config) || !has(self.config.num_speculative_tokens) || "
+            "self.numSpeculativeTokens == self.config.num_speculative_tokens",
+            holds=lambda it: (
+                it.num_speculative_tokens is None
+                or (it.config or {}).get("num_speculative_tokens", it.num_speculative_tokens)
+                == it.num_speculative_tokens
+            ),
+            field=".numSpeculativeTokens",
+            message="numSpeculativeTokens and config.num_speculative_tokens differ; give one of them",
+        ),
+    )
+
     mode: SpeculationMode = SpeculationMode.AUTO
     """Auto (the default): on for a speculators checkpoint, off for a regular model, and said in status. Required: a
     regular model without a recipe is refused. Disabled: the verifier alone, as a baseline."""
-    num_speculative_tokens: Annotated[int, Field(ge=1, le=64)] | None = None
+    num_speculative_tokens: Size | None = None
     """Tokens proposed at each step. By default the recipe's."""
-    draft_tensor_parallel_size: Annotated[int, Field(ge=1, le=64)] | None = None
+    draft_tensor_parallel_size: Size | None = None
     """GPUs that the draft is split over: 1, or the verifier's tensor parallel size."""
-    config: Annotated[Free, Field(max_length=32)] | None = None
+    config: (
+        Annotated[
+            Free,
+            AfterValidator(_tokens_in),
+            Field(
+                json_schema_extra={
+                    "properties": {"num_speculative_tokens": {"type": "integer", "minimum": 1, "maximum": 64}}
+                },
+            ),
+        ]
+        | None
+    ) = None
     """More of the engine's speculative config, by an allow-list. It wins over the recipe, but for what the checkpoint
     dictates. With a regular model it is the whole recipe, such as `{method: ngram, num_speculative_tokens: 4}`."""
     verification: Verification = Verification.REQUIRED
-    """Required (the default): a pod becomes ready only after it has drafted. Report: only said in status. Off."""
+    """Required (the default): a pod becomes ready only after it has drafted. Report: only said in status. Off: neither
+    asked nor said."""
 
 
 class Parallelism(_Model):
-    tensor: Annotated[int, Field(ge=1, le=64)] | None = None
+    tensor: Size | None = None
     """GPUs that each layer is split over (`--tensor-parallel-size`). 1 by default."""
-    pipeline: Annotated[int, Field(ge=1, le=64)] | None = None
+    pipeline: Size | None = None
     """Stages that the layers are spread over (`--pipeline-parallel-size`). 1 by default."""
-    data: Annotated[int, Field(ge=1, le=1)] | None = None
+    data: Annotated[int, Field(strict=True, ge=1, le=1)] | None = None
     """Only 1: one canary proves one data-parallel rank. Use `replicas`."""
 
 
 class SecretKeyRef(_Model):
     name: Name
     """The Secret's name, in the resource's namespace."""
-    key: Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[-._a-zA-Z0-9]+$")]
+    key: Annotated[str, Field(min_length=1, max_length=253, pattern=DATA_KEY_PATTERN)]
     """The key in the Secret."""
 
 
@@ -262,6 +475,15 @@ class EnvSource(_Model):
 
 
 class EnvVar(_Model):
+    rules = (
+        Rule(
+            cel="has(self.value) != has(self.valueFrom)",
+            holds=lambda variable: (variable.value is None) != (variable.value_from is None),
+            field=".value",
+            message="give either value or valueFrom",
+        ),
+    )
+
     name: Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[A-Z_][A-Z0-9_]*$")]
     """The variable's name, by an allow-list."""
     value: Annotated[str, Field(max_length=4096)] | None = None
@@ -271,31 +493,50 @@ class EnvVar(_Model):
 
 
 class Engine(_Model):
-    image: Annotated[str, Field(min_length=1, max_length=512, pattern=r"^[a-zA-Z0-9][^\s]*$")] | None = None
+    rules = (
+        Rule(
+            cel="!has(self.image) || !self.image.endsWith(':latest')",
+            holds=lambda engine: not (engine.image or "").endswith(":latest"),
+            field=".image",
+            message="the tag latest moves; name a version's tag or a digest",
+            reason=Reason.IMAGE_UNPINNED,
+        ),
+        Rule(
+            cel="!has(self.args) || self.args.map(arg, size(arg)).sum() <= 65536",
+            holds=lambda engine: sum(map(len, engine.args)) <= 65536,
+            field=".args",
+            message="the arguments together may have at most 65536 characters",
+        ),
+    )
+
+    image: Annotated[str, Field(min_length=1, max_length=512, pattern=IMAGE_PATTERN)] | None = None
     """The engine's image, with a tag or digest that doesn't move. It has `vllm` and `python3`."""
     version: Annotated[str, Field(max_length=32, pattern=r"^[0-9]+\.[0-9]+(\.[0-9]+)?$")] | None = None
     """The engine's version, where the image's tag doesn't say it."""
-    args: Annotated[list[Annotated[str, Field(min_length=1, max_length=8192)]], Field(max_length=128)] = []
+    args: Annotated[
+        list[Annotated[str, Field(min_length=1, max_length=8192)]],
+        Field(max_length=128, json_schema_extra={"x-kubernetes-list-type": "atomic"}),
+    ] = []
     """Arguments in vLLM's own syntax, such as `--max-model-len=4096`. They win over what the checkpoint says."""
-    env: Annotated[list[EnvVar], Field(max_length=64)] = []
+    env: Annotated[list[EnvVar], Field(max_length=64), KeyedBy("name")] = []
     """Environment variables, by an allow-list."""
-    port: Annotated[int, Field(ge=1024, le=65535)] | None = None
+    port: Annotated[int, Field(strict=True, ge=1024, le=65535)] | None = None
     """The port that the engine listens at. 8000 by default."""
     api_key_secret_ref: SecretKeyRef | None = None
     """The key that clients of the engine's `/v1` have to send."""
-    startup_seconds: Annotated[int, Field(ge=10, le=86400)] = 1800
+    startup_seconds: Annotated[int, Field(strict=True, ge=10, le=86400)] = 1800
     """How long downloading and loading may take, until `/health` answers. 1800 by default."""
 
 
 class Accelerator(_Model):
-    resource_name: Annotated[str, Field(max_length=253, pattern=r"^[a-z0-9.-]+/[A-Za-z0-9._-]+$")] = "nvidia.com/gpu"
+    resource_name: Annotated[str, Field(max_length=317, pattern=EXTENDED_RESOURCE_PATTERN)] = "nvidia.com/gpu"
     """The extended resource that one GPU is. `nvidia.com/gpu` by default."""
 
 
 class Resources(_Model):
-    requests: Annotated[dict[str, Quantity], Field(max_length=16)] = {}
+    requests: Annotated[dict[ResourceName, Quantity], Field(max_length=16)] = {}
     """Requests of the engine's container; the accelerators are added."""
-    limits: Annotated[dict[str, Quantity], Field(max_length=16)] = {}
+    limits: Annotated[dict[ResourceName, Quantity], Field(max_length=16)] = {}
     """Limits of the engine's container; the accelerators are added."""
 
 
@@ -305,6 +546,26 @@ class RolloutStrategy(StrEnum):
 
 
 class Rollout(_Model):
+    rules = (
+        Rule(
+            cel="!has(self.strategy) || self.strategy != 'Recreate' || "
+            "!(has(self.maxSurge) || has(self.maxUnavailable))",
+            holds=lambda rollout: (
+                rollout.strategy != RolloutStrategy.RECREATE
+                or not rollout.model_fields_set & {"max_surge", "max_unavailable"}
+            ),
+            field=".strategy",
+            message="Recreate ends all pods first: leave out maxSurge and maxUnavailable, or choose RollingUpdate",
+        ),
+        Rule(
+            cel="!has(self.maxSurge) || !(self.maxSurge == 0 || self.maxSurge == '0%') || "
+            "(has(self.maxUnavailable) && !(self.maxUnavailable == 0 || self.maxUnavailable == '0%'))",
+            holds=lambda rollout: not {rollout.max_surge, rollout.max_unavailable} <= {0, "0%"},
+            field=".maxUnavailable",
+            message="with maxSurge 0 a rollout needs a maxUnavailable above 0 (0 is its default), or it can't begin",
+        ),
+    )
+
     strategy: RolloutStrategy = RolloutStrategy.ROLLING_UPDATE
     """RollingUpdate (the default): old pods serve until new ones have proven themselves. Recreate: old pods end first,
     where there are no GPUs to spare."""
@@ -314,23 +575,60 @@ class Rollout(_Model):
     """Pods below `replicas` during a rollout: a number or a percentage. 0 by default."""
 
 
+#: Labels and annotations with these prefixes are the operator's to set.
+RESERVED_PREFIXES = (f"{GROUP}/", "app.kubernetes.io/")
+
+
+def _not_reserved(field: str) -> Rule:
+    starts = " || ".join(f"key.startsWith('{prefix}')" for prefix in RESERVED_PREFIXES)
+    return Rule(
+        cel=f"!has(self.{field}) || !self.{field}.exists(key, {starts})",
+        holds=lambda metadata: not any(key.startswith(RESERVED_PREFIXES) for key in getattr(metadata, field)),
+        field=f".{field}",
+        message=f"{field} of {' and '.join(RESERVED_PREFIXES)} are set by the operator; take another prefix",
+    )
+
+
 class Metadata(_Model):
-    labels: Annotated[dict[str, Annotated[str, Field(max_length=63)]], Field(max_length=32)] = {}
+    rules = (_not_reserved("labels"), _not_reserved("annotations"))
+
+    labels: Annotated[dict[MetadataKey, LabelValue], Field(max_length=32)] = {}
     """Labels of the pods."""
-    annotations: Annotated[dict[str, Annotated[str, Field(max_length=4096)]], Field(max_length=32)] = {}
+    annotations: Annotated[dict[MetadataKey, Annotated[str, Field(max_length=4096)]], Field(max_length=32)] = {}
     """Annotations of the pods."""
 
 
 class Toleration(_Model):
-    key: Annotated[str, Field(max_length=253)] | None = None
+    rules = (
+        Rule(
+            cel="has(self.key) || (has(self.operator) && self.operator == 'Exists')",
+            holds=lambda it: it.key is not None or it.operator == "Exists",
+            field=".operator",
+            message="without a key the operator must be Exists",
+        ),
+        Rule(
+            cel="!has(self.operator) || self.operator != 'Exists' || !has(self.value)",
+            holds=lambda it: it.operator != "Exists" or it.value is None,
+            field=".value",
+            message="the operator Exists takes no value",
+        ),
+        Rule(
+            cel="!has(self.tolerationSeconds) || (has(self.effect) && self.effect == 'NoExecute')",
+            holds=lambda it: it.toleration_seconds is None or it.effect == "NoExecute",
+            field=".tolerationSeconds",
+            message="tolerationSeconds needs the effect NoExecute",
+        ),
+    )
+
+    key: MetadataKey | None = None
     """The taint's key; none matches all keys."""
     operator: Literal["Exists", "Equal"] | None = None
     """Exists or Equal."""
-    value: Annotated[str, Field(max_length=63)] | None = None
+    value: LabelValue | None = None
     """The taint's value."""
     effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
     """The taint's effect; none matches all effects."""
-    toleration_seconds: int | None = None
+    toleration_seconds: Annotated[int, Field(strict=True, ge=0, le=31_536_000)] | None = None
     """How long a NoExecute taint is borne."""
 
 
@@ -340,13 +638,17 @@ class LocalObjectReference(_Model):
 
 
 class PodSpec(_Model):
-    node_selector: Annotated[dict[str, Annotated[str, Field(max_length=63)]], Field(max_length=32)] = {}
+    node_selector: Annotated[dict[MetadataKey, LabelValue], Field(max_length=32)] = {}
     """Labels of the nodes to run on."""
-    tolerations: Annotated[list[Toleration], Field(max_length=32)] = []
+    tolerations: Annotated[
+        list[Toleration], Field(max_length=32, json_schema_extra={"x-kubernetes-list-type": "atomic"})
+    ] = []
     """Taints to bear."""
-    affinity: Annotated[Free, Field(max_length=3)] | None = None
+    affinity: Free | None = None
     """Affinity, as in a PodSpec."""
-    topology_spread_constraints: Annotated[list[Free], Field(max_length=16)] = []
+    topology_spread_constraints: Annotated[
+        list[Free], Field(max_length=16, json_schema_extra={"x-kubernetes-list-type": "atomic"})
+    ] = []
     """Topology spread constraints, as in a PodSpec."""
     priority_class_name: Name | None = None
     """The priority class."""
@@ -354,9 +656,9 @@ class PodSpec(_Model):
     """The scheduler."""
     runtime_class_name: Name | None = None
     """The runtime class."""
-    image_pull_secrets: Annotated[list[LocalObjectReference], Field(max_length=16)] = []
+    image_pull_secrets: Annotated[list[LocalObjectReference], Field(max_length=16), KeyedBy("name")] = []
     """Secrets to pull the engine's image with."""
-    termination_grace_period_seconds: Annotated[int, Field(ge=0, le=3600)] = 60
+    termination_grace_period_seconds: Annotated[int, Field(strict=True, ge=0, le=3600)] = 60
     """How long an ending pod may finish its requests. 60 by default."""
 
 
@@ -367,7 +669,36 @@ class Template(_Model):
     """A safe part of a PodSpec."""
 
 
+def _leaves_accelerator(field: str) -> Rule:
+    return Rule(
+        cel=f"!has(self.resources) || !has(self.resources.{field}) || !((has(self.accelerator) && "
+        f"has(self.accelerator.resourceName) ? self.accelerator.resourceName : 'nvidia.com/gpu') "
+        f"in self.resources.{field})",
+        holds=lambda spec: spec.accelerator.resource_name not in getattr(spec.resources, field),
+        field=f".resources.{field}",
+        message="the number of accelerators follows from parallelism (tensor x pipeline); leave it out of resources",
+    )
+
+
 class SpeculatorDeploymentSpec(_Model):
+    rules = (
+        Rule(
+            cel="!has(self.speculation) || !has(self.speculation.draftTensorParallelSize) || "
+            "self.speculation.draftTensorParallelSize == 1 || "
+            "!has(self.parallelism) || !has(self.parallelism.tensor) || "
+            "self.speculation.draftTensorParallelSize == self.parallelism.tensor",
+            holds=lambda spec: (
+                spec.parallelism.tensor is None
+                or spec.speculation.draft_tensor_parallel_size in (None, 1, spec.parallelism.tensor)
+            ),
+            field=".speculation.draftTensorParallelSize",
+            message="draftTensorParallelSize must be 1 or equal to parallelism.tensor",
+            reason=Reason.DRAFT_TENSOR_PARALLEL_INVALID,
+        ),
+        _leaves_accelerator("limits"),
+        _leaves_accelerator("requests"),
+    )
+
     model: Model
     """The checkpoint to serve."""
     verifier: Source | None = None
@@ -378,9 +709,9 @@ class SpeculatorDeploymentSpec(_Model):
     """How the model is split over GPUs. A pod takes tensor x pipeline of them."""
     engine: Engine = Engine()
     """The engine, vLLM."""
-    replicas: Annotated[int, Field(ge=0, le=1000)] = 1
+    replicas: Annotated[int, Field(strict=True, ge=0, le=1000)] = 1
     """Pods to run. `kubectl scale` and autoscalers set it."""
-    suspend: bool = False
+    suspend: Annotated[bool, Field(strict=True)] = False
     """Run no pod, and keep everything else."""
     resources: Resources = Resources()
     """Resources of the engine's container."""
@@ -397,6 +728,14 @@ class SpeculatorDeployment(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
+    name_rule: ClassVar[Rule] = Rule(
+        cel=f"size(self.metadata.name) <= {NAME_MAX_LENGTH} && self.metadata.name.matches('{NAME_PATTERN}')",
+        holds=lambda name: len(name) <= NAME_MAX_LENGTH and bool(re.fullmatch(NAME_PATTERN[1:-1], name)),
+        field=".metadata.name",
+        message=f"the name is its Service's too: at most {NAME_MAX_LENGTH} lower-case letters, digits and dashes, "
+        "a letter first and no dash last",
+    )
+
     name: str
     namespace: str
     uid: str = ""
@@ -409,21 +748,162 @@ class SpeculatorDeployment(BaseModel):
         """Parses a resource as the API server holds it, or as a file says it.
 
         Raises:
-            Refused: ``SpecInvalid``, naming the first field that is wrong, its value, and how many others are.
+            Refused: ``SpecInvalid`` (or the broken rule's reason), naming the first field that is wrong, its value, and
+                how many others are.
         """
         metadata = body.get("metadata") or {}
+        name = metadata.get("name") or ""
+        if not cls.name_rule.holds(name):
+            message = f"metadata.name: {cls.name_rule.message}, not {name[:100]!r}"
+            raise Refused(Reason.SPEC_INVALID, message, field="metadata.name")
         try:
-            return cls(
-                name=metadata.get("name", ""),
-                namespace=metadata.get("namespace") or "default",
-                uid=metadata.get("uid", ""),
-                generation=metadata.get("generation", 0),
-                refresh=(metadata.get("annotations") or {}).get(REFRESH_ANNOTATION, ""),
-                spec=SpeculatorDeploymentSpec.model_validate(body.get("spec") or {}),
-            )
+            spec = SpeculatorDeploymentSpec.model_validate(body.get("spec") or {})
         except ValidationError as error:
-            first, *others = error.errors(include_url=False)
-            field = ".".join(("spec", *(str(part) for part in first["loc"])))
-            more = f" ({len(others)} more)" if others else ""
-            given = "" if first["type"] == "missing" else f", not {str(first['input'])[:100]!r}"
-            raise Refused(Reason.SPEC_INVALID, f"{field}: {first['msg']}{given}{more}", field=field) from None
+            raise _refusal(error) from None
+        return cls(
+            name=name,
+            namespace=metadata.get("namespace") or "default",
+            uid=metadata.get("uid", ""),
+            generation=metadata.get("generation", 0),
+            refresh=(metadata.get("annotations") or {}).get(REFRESH_ANNOTATION, ""),
+            spec=spec,
+        )
+
+
+def _refusal(error: ValidationError) -> Refused:
+    first, *others = error.errors(include_url=False)
+    context = first.get("ctx", {})
+    field = ".".join(("spec", *(str(part) for part in first["loc"]))) + context.get("field", "")
+    more = f" ({len(others)} more)" if others else ""
+    given = "" if first["type"] in ("missing", "rule") else f", not {str(first['input'])[:100]!r}"
+    return Refused(context.get("reason", Reason.SPEC_INVALID), f"{field}: {first['msg']}{given}{more}", field=field)
+
+
+# What the operator says back. The sets of its words are open in the schema, and bounds are generous: an operator
+# that is newer than the definition must be able to write its status. `core.status` makes it; these are its schema.
+
+Text = Annotated[str, Field(max_length=32768)]
+Word = Annotated[str, Field(max_length=253)]
+Count = Annotated[int, Field(ge=0, le=2**53)]
+Decimal = Annotated[str, Field(max_length=24, pattern=DECIMAL_PATTERN)]
+
+
+class Condition(_Model):
+    type: Annotated[str, Field(min_length=1, max_length=253)]
+    """What is said something of."""
+    status: Literal["True", "False", "Unknown"]
+    """True, False or Unknown."""
+    observed_generation: Count = 0
+    """The generation that it was said of."""
+    last_transition_time: Annotated[str, Field(max_length=40, json_schema_extra={"format": "date-time"})]
+    """When the status last changed."""
+    reason: Annotated[str, Field(min_length=1, max_length=1024, pattern=r"^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$")]
+    """Why, in a word: one of the reasons."""
+    message: Text = ""
+    """Why, and what to do."""
+
+
+class ResolvedSource(_Model):
+    uri: Annotated[str, Field(max_length=1024)]
+    """The repository."""
+    revision: Word | None = None
+    """The commit that it is pinned to."""
+
+
+class ResolvedValue(_Model):
+    field: Word
+    """The field, flag or key."""
+    value: Text
+    """Its value."""
+    source: Annotated[str, Field(max_length=1024)]
+    """Where the value comes from: the resource, the arguments, the checkpoint, a default."""
+
+
+class Resolved(_Model):
+    model: ResolvedSource
+    """The checkpoint."""
+    draft: ResolvedSource | None = None
+    """The draft, where there is one."""
+    verifier: ResolvedSource
+    """The model that is served, and that verifies the drafts."""
+    method: Word | None = None
+    """The engine's speculative method."""
+    num_speculative_tokens: Count | None = None
+    """Tokens proposed at each step."""
+    speculative_config: (
+        Annotated[
+            dict[str, Any],
+            Field(max_length=64, json_schema_extra={"x-kubernetes-preserve-unknown-fields": True}),
+        ]
+        | None
+    ) = None
+    """The engine's speculative config, exactly as it gets it."""
+    off: Word | None = None
+    """Why nothing is drafted: RegularModel or Disabled."""
+    verification: Word | None = None
+    """Whether pods have to prove that they draft."""
+    served_name: Word | None = None
+    """The model's name in the API."""
+    tensor: Count | None = None
+    """The tensor parallel size."""
+    pipeline: Count | None = None
+    """The pipeline parallel size."""
+    port: Count | None = None
+    """The port that the engine listens at."""
+    image: Annotated[str, Field(max_length=512)] | None = None
+    """The engine's image."""
+    engine_version: Word | None = None
+    """The engine's version."""
+    command: Annotated[
+        list[Text],
+        Field(max_length=512, json_schema_extra={"x-kubernetes-list-type": "atomic"}),
+    ] = []
+    """The whole command line."""
+    revision: Word | None = None
+    """The ControllerRevision that holds all this."""
+    sources: Annotated[
+        list[ResolvedValue], Field(max_length=128, json_schema_extra={"x-kubernetes-list-type": "atomic"})
+    ] = []
+    """Why each value is what it is."""
+
+
+class Acceptance(_Model):
+    window_seconds: Count = 0
+    """The time that the numbers are of."""
+    pods: Count = 0
+    """Pods that they are summed over."""
+    drafts: Count = 0
+    """Drafts that were verified."""
+    draft_tokens: Count = 0
+    """Tokens that were proposed."""
+    accepted_tokens: Count = 0
+    """Tokens that were accepted."""
+    length: Decimal | None = None
+    """Tokens that a step of the verifier yields on average: one, and the accepted ones."""
+    rate: Decimal | None = None
+    """Accepted of the proposed tokens, from 0 to 1."""
+    rate_per_position: Annotated[
+        list[Decimal], Field(max_length=64, json_schema_extra={"x-kubernetes-list-type": "atomic"})
+    ] = []
+    """Accepted of the drafts, from 0 to 1, for each position in them."""
+
+
+class Status(_Model):
+    observed_generation: Count = 0
+    """The generation that all this was said of."""
+    conditions: Annotated[list[Condition], Field(max_length=16), KeyedBy("type")] = []
+    """Where it stands."""
+    replicas: Count = 0
+    """Pods that there are."""
+    ready_replicas: Count = 0
+    """Pods that are ready."""
+    updated_replicas: Count = 0
+    """Pods of the current revision."""
+    selector: Annotated[str, Field(max_length=1024)] = ""
+    """The pods' labels, for `kubectl scale` and autoscalers."""
+    url: Annotated[str, Field(max_length=1024)] = ""
+    """Where clients in the cluster reach the engine's API."""
+    resolved: Resolved | None = None
+    """What the resource's inputs were resolved to."""
+    acceptance: Acceptance | None = None
+    """What verifiers made of the drafts lately, by the ready pods' own counters."""
