@@ -1,0 +1,284 @@
+"""What the operator says of a resource: tables of (facts, conditions)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from speculator_operator import api
+from speculator_operator.api import Reason, Verification
+from speculator_operator.core import status
+from speculator_operator.core.resolved import Identity, Resolved
+from speculator_operator.core.status import Facts, Pod
+from speculator_operator.errors import Refused, Waiting
+
+NOW = "2026-01-01T00:00:00Z"
+LATER = "2026-01-01T00:01:00Z"
+
+RESOLVED = Resolved(
+    model=Identity(uri="org/draft", revision="d" * 40),
+    draft=Identity(uri="org/draft", revision="d" * 40),
+    verifier=Identity(uri="org/verifier", revision="e" * 40),
+    method="eagle3",
+    num_speculative_tokens=3,
+    speculative_config={"method": "eagle3", "model": "org/draft", "num_speculative_tokens": 3, "revision": "d" * 40},
+    off=None,
+    verification=Verification.REQUIRED,
+    served_name="a",
+    tensor=2,
+    pipeline=1,
+    port=8000,
+    image="vllm/vllm-openai:v0.32.0",
+    engine_version="0.32.0",
+    command=["vllm", "serve", "org/verifier"],
+    args=["--port=8000"],
+    sources=[],
+)
+PLAIN = RESOLVED.model_copy(update={"off": Reason.REGULAR_MODEL, "draft": None, "method": None})
+
+
+def resource(**spec: Any) -> api.SpeculatorDeployment:
+    return api.SpeculatorDeployment.from_object(
+        {
+            "metadata": {"name": "a", "namespace": "n", "uid": "u", "generation": 3},
+            "spec": {"model": {"uri": "org/draft"}, "replicas": 2, **spec},
+        }
+    )
+
+
+def deployment(
+    available: int, updated: int = 2, replicas: int = 2, wanted: int = 2, **condition: str
+) -> dict[str, Any]:
+    return {
+        "metadata": {"generation": 5},
+        "spec": {"replicas": wanted},
+        "status": {
+            "observedGeneration": 5,
+            "replicas": replicas,
+            "readyReplicas": available,
+            "availableReplicas": available,
+            "updatedReplicas": updated,
+            "conditions": [condition] if condition else [],
+        },
+    }
+
+
+def pod(name: str, drafts: int | None = 5, *, ready: bool = True, trouble: str = "") -> Pod:
+    return Pod(name, f"uid-{name}", "10.0.0.1", "r1", ready, trouble, drafts)
+
+
+CONVERGED = Facts(
+    current=True,
+    resolved=RESOLVED,
+    revision="a-r1",
+    problem=None,
+    deployment=deployment(2),
+    pods=(pod("p1"), pod("p2")),
+    acceptance=None,
+)
+REFUSED = Refused(Reason.MODEL_NOT_FOUND, "org/draft isn't there")
+NOTHING = Facts(False, None, None, None, None, (), None)  # noqa: FBT003 - no facts at all
+
+
+def said(facts: Facts, **spec: Any) -> dict[str, tuple[str, str]]:
+    content = status.status(resource(**spec), facts, NOW, {})
+    return {condition["type"]: (condition["status"], condition["reason"]) for condition in content["conditions"]}
+
+
+@pytest.mark.parametrize(
+    ("case", "facts", "expected"),
+    [
+        (
+            "everything is rolled out and drafts",
+            CONVERGED,
+            {
+                "Ready": ("True", "Reconciled"),
+                "Reconciling": ("False", "Reconciled"),
+                "Stalled": ("False", "Reconciled"),
+                "Resolved": ("True", "Resolved"),
+                "Available": ("True", "Serving"),
+                "SpeculationActive": ("True", "Drafting"),
+            },
+        ),
+        (
+            "the first pass has not resolved anything yet",
+            NOTHING,
+            {
+                "Ready": ("False", "Progressing"),
+                "Reconciling": ("True", "Progressing"),
+                "Stalled": ("False", "Progressing"),
+                "Resolved": ("Unknown", "Resolving"),
+                "Available": ("False", "NoReadyPods"),
+                "SpeculationActive": ("Unknown", "NoReadyPods"),
+            },
+        ),
+        (
+            "a broken recipe over working pods",
+            replace(CONVERGED, current=False, problem=REFUSED),
+            {
+                "Ready": ("False", "ModelNotFound"),
+                "Reconciling": ("False", "ModelNotFound"),
+                "Stalled": ("True", "ModelNotFound"),
+                "Resolved": ("False", "ModelNotFound"),
+                "Available": ("True", "Serving"),
+                "SpeculationActive": ("True", "Drafting"),
+            },
+        ),
+        (
+            "the hub is down at the first look",
+            replace(NOTHING, problem=Waiting(Reason.HUB_UNAVAILABLE, "no answer", retry_after=30)),
+            {
+                "Ready": ("False", "HubUnavailable"),
+                "Reconciling": ("True", "HubUnavailable"),
+                "Stalled": ("False", "HubUnavailable"),
+                "Resolved": ("Unknown", "Resolving"),
+            },
+        ),
+        (
+            "an object is refused after the inputs were pinned",
+            replace(CONVERGED, problem=Refused(Reason.CHILD_REFUSED, "over quota")),
+            {"Stalled": ("True", "ChildRefused"), "Resolved": ("True", "Resolved"), "Ready": ("False", "ChildRefused")},
+        ),
+        (
+            "pods did not prove themselves in time",
+            replace(
+                CONVERGED,
+                deployment=deployment(1, 1, 3, type="Progressing", status="False", reason="ProgressDeadlineExceeded"),
+                pods=(
+                    pod("old"),
+                    pod("new", ready=False, trouble="the container ended with code 1"),
+                ),
+            ),
+            {"Stalled": ("True", "NotProven"), "Ready": ("False", "NotProven"), "Available": ("True", "Serving")},
+        ),
+        (
+            "a rollout is under way",
+            replace(CONVERGED, deployment=deployment(1, 1, 3)),
+            {"Ready": ("False", "Progressing"), "Reconciling": ("True", "Progressing")},
+        ),
+        (
+            "more replicas of the same revision are coming",
+            replace(
+                CONVERGED,
+                deployment=deployment(1, 2, 2, type="Progressing", status="True", reason="NewReplicaSetAvailable"),
+            ),
+            {"Ready": ("False", "Scaling"), "Reconciling": ("True", "Scaling")},
+        ),
+        (
+            "one ready pod has drafted nothing",
+            replace(CONVERGED, pods=(pod("p1"), pod("p2", 0))),
+            {"SpeculationActive": ("False", "NotDrafting"), "Ready": ("True", "Reconciled")},
+        ),
+        (
+            "one ready pod's metrics can't be read",
+            replace(CONVERGED, pods=(pod("p1"), pod("p2", None))),
+            {"SpeculationActive": ("Unknown", "MetricsUnreachable")},
+        ),
+        (
+            "a pod that isn't ready says nothing of speculation",
+            replace(CONVERGED, pods=(pod("p1"), pod("p2", 0, ready=False))),
+            {"SpeculationActive": ("True", "Drafting")},
+        ),
+        (
+            "a regular model",
+            replace(CONVERGED, resolved=PLAIN, pods=(pod("p1", 0), pod("p2", 0))),
+            {"SpeculationActive": ("False", "RegularModel"), "Ready": ("True", "Reconciled")},
+        ),
+        (
+            "a regular model before its pods are there",
+            replace(CONVERGED, resolved=PLAIN, pods=(), deployment=deployment(0, 0, 0)),
+            {"SpeculationActive": ("False", "RegularModel"), "Available": ("False", "NoReadyPods")},
+        ),
+    ],
+)
+def test_conditions_say(case: str, facts: Facts, expected: dict[str, tuple[str, str]]) -> None:
+    conditions = said(facts)
+    assert set(conditions) == set(api.ConditionType), case
+    assert {type_: conditions[type_] for type_ in expected} == expected, case
+
+
+def test_suspended_is_ready_with_no_pods() -> None:
+    facts = replace(CONVERGED, deployment=deployment(0, 0, 0, wanted=0), pods=())
+    assert said(facts, suspend=True)["Ready"] == ("True", "Suspended")
+
+
+def test_the_last_words_of_a_pod_reach_a_person() -> None:
+    manifest = {
+        "metadata": {"name": "p", "uid": "u", "labels": {api.REVISION_LABEL: "r2"}},
+        "status": {
+            "conditions": [{"type": "Ready", "status": "False"}],
+            "containerStatuses": [
+                {
+                    "name": "main",
+                    "state": {"waiting": {"reason": "CrashLoopBackOff"}},
+                    "lastState": {"terminated": {"exitCode": 1, "message": "it has not drafted"}},
+                }
+            ],
+        },
+    }
+    seen = status.pod(manifest)
+    assert (seen.ready, seen.trouble) == (False, "the container ended with code 1: it has not drafted")
+    facts = replace(CONVERGED, revision="a-r2", deployment=deployment(1, 1, 3), pods=(pod("old"), seen))
+    content = status.status(resource(), facts, NOW, {})
+    assert "Pod p: the container ended with code 1: it has not drafted" in content["conditions"][0]["message"]
+
+
+@pytest.mark.parametrize(
+    ("case", "podstatus", "trouble"),
+    [
+        ("no node takes it", {"conditions": [
+            {"type": "PodScheduled", "status": "False", "message": "0/3 nodes are available"}]},
+         "0/3 nodes are available"),
+        ("its image can't be pulled", {"containerStatuses": [
+            {"state": {"waiting": {"reason": "ImagePullBackOff", "message": "gone"}}}]}, "ImagePullBackOff: gone"),
+        ("it is being made", {"containerStatuses": [{"state": {"waiting": {"reason": "ContainerCreating"}}}]}, ""),
+        ("it loads", {"containerStatuses": [{"state": {"running": {}}}]}, ""),
+    ],
+)  # fmt: skip
+def test_a_pod_that_is_not_ready_says_why(case: str, podstatus: dict[str, Any], trouble: str) -> None:
+    assert status.pod({"metadata": {"name": "p", "uid": "u"}, "status": podstatus}).trouble == trouble, case
+
+
+def test_transition_times_move_with_the_status_of_a_condition_only() -> None:
+    first = status.status(resource(), replace(CONVERGED, deployment=deployment(0, 0, 0), pods=()), NOW, {})
+    second = status.status(resource(), replace(CONVERGED, deployment=deployment(1, 1, 1), pods=()), LATER, first)
+    third = status.status(resource(), CONVERGED, LATER, second)
+    ready = [next(c for c in content["conditions"] if c["type"] == "Ready") for content in (first, second, third)]
+    assert [condition["lastTransitionTime"] for condition in ready] == [NOW, NOW, LATER]
+    assert ready[0]["message"] != ready[1]["message"]
+
+
+def test_the_same_facts_give_the_same_status() -> None:
+    first = status.status(resource(), CONVERGED, NOW, {})
+    assert status.status(resource(), CONVERGED, LATER, first) == first
+
+
+def test_events_tell_turns_and_not_steps() -> None:
+    start = status.status(resource(), NOTHING, NOW, {})
+    pinned = status.status(resource(), replace(CONVERGED, deployment=deployment(0, 0, 0), pods=()), NOW, start)
+    ready = status.status(resource(), CONVERGED, NOW, pinned)
+    broken = status.status(resource(), replace(CONVERGED, current=False, problem=REFUSED), NOW, ready)
+    idle = status.status(resource(), replace(CONVERGED, pods=(pod("p", 0),)), NOW, ready)
+
+    def told(before: dict[str, Any], after: dict[str, Any]) -> list[tuple[str, str]]:
+        return [(event.type, event.reason) for event in status.events(before, after)]
+
+    assert told({}, start) == []
+    assert told(start, pinned) == [("Normal", "Resolved")]
+    assert told(pinned, ready) == [("Normal", "Reconciled"), ("Normal", "Drafting")]
+    assert told(ready, ready) == []
+    assert told(ready, broken) == [("Warning", "ModelNotFound")]
+    assert told(ready, idle) == [("Warning", "NotDrafting")]
+
+
+def test_status_shows_what_was_resolved_and_the_scale() -> None:
+    content = status.status(resource(), CONVERGED, NOW, {})
+    assert content["observedGeneration"] == 3
+    assert (content["replicas"], content["readyReplicas"], content["updatedReplicas"]) == (2, 2, 2)
+    assert content["selector"] == "speculators.dev/name=a"
+    assert content["url"] == "http://a.n.svc:8000"
+    assert content["resolved"]["command"] == ["vllm", "serve", "org/verifier", "--port=8000"]
+    assert content["resolved"]["speculativeConfig"]["num_speculative_tokens"] == 3
+    assert content["resolved"]["verifier"] == {"uri": "org/verifier", "revision": "e" * 40}
