@@ -1,0 +1,451 @@
+"""Recipe, fields and arguments -> the speculative config and the command line that the engine gets.
+
+Always the long form (``--speculative-config``), never the engine's own detection of a speculators checkpoint, which
+reads the draft at the verifier's revision, and says nothing where it finds nothing.
+Source of what each method takes: SpeculativeConfig in vllm/config/speculative.py.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from speculator_operator import api
+from speculator_operator.api import Reason
+from speculator_operator.core.checkpoint import Recipe
+from speculator_operator.core.engine_args import ArgFields, Argument, has_option, options_of
+from speculator_operator.core.resolved import Identity
+from speculator_operator.errors import Refused
+
+#: Older engines have known holes (CVE-2026-22807, CVE-2026-27893, and CVE-2026-44223 in speculative decoding).
+OLDEST = (0, 20)
+DEFAULT_PORT = 8000
+
+_TAG_VERSION = re.compile(r"v?(\d+\.\d+(?:\.\d+)?)(?:(?:[-_.]|(?=[a-z]))[A-Za-z0-9_.-]*)?")
+_MOVING_TAGS = re.compile(r"(latest([-_.].*)?|nightly|main|master|dev|edge|stable)")
+
+
+_Value = TypeVar("_Value")
+
+
+@dataclass(frozen=True)
+class Serving:
+    """What fields and flags say together, with defaults where neither says anything.
+
+    ``revision`` is the branch, tag or commit that is wanted of ``spec.model``; None is the main branch.
+    """
+
+    tensor: int
+    pipeline: int
+    port: int
+    served_names: tuple[str, ...]
+    revision: str | None
+
+
+def engine_version(image: str, version: str | None) -> str:
+    """The engine's version: ``version`` where it is set, else what the image's tag says.
+
+    Raises:
+        Refused: ``ImageUnpinned``, ``EngineVersionUnknown`` or ``EngineTooOld``.
+    """
+    name, _, digest = image.partition("@")
+    _, colon, tag = name.rpartition(":")
+    if "/" in tag:  # the colon is that of a registry's port
+        colon, tag = "", ""
+    if not digest and (not colon or not tag or _MOVING_TAGS.fullmatch(tag)):
+        message = f"spec.engine.image: {image[:200]} moves; name a release's tag, such as :v0.32.0, or a digest"
+        raise Refused(Reason.IMAGE_UNPINNED, message, field="spec.engine.image")
+    if version is None:
+        match = _TAG_VERSION.fullmatch(tag)
+        if match is None:
+            message = f"spec.engine.version: it must be set, since the tag of {image[:200]} doesn't say it"
+            raise Refused(Reason.ENGINE_VERSION_UNKNOWN, message, field="spec.engine.version")
+        version = match[1]
+    if tuple(int(part) for part in version.split(".")[:2]) < OLDEST:
+        oldest = ".".join(str(part) for part in (*OLDEST, 0))
+        message = f"spec.engine.image: the engine is {version}, and the oldest that may be run is {oldest}"
+        raise Refused(Reason.ENGINE_TOO_OLD, message, field="spec.engine.image")
+    return version
+
+
+def serving(resource: api.SpeculatorDeployment, fields: ArgFields) -> Serving:
+    """Joins fields and the flags that mirror them.
+
+    Raises:
+        Refused: ``FlagContradictsField``, naming both and their values.
+    """
+    spec = resource.spec
+    _agree(fields, "model", fields.model, "spec.model.uri", spec.model.uri, same=spec.model.repository)
+    served = (spec.model.served_name,) if spec.model.served_name else None
+    tensor = _agree(fields, "tensor", fields.tensor, "spec.parallelism.tensor", spec.parallelism.tensor)
+    pipeline = _agree(fields, "pipeline", fields.pipeline, "spec.parallelism.pipeline", spec.parallelism.pipeline)
+    port = _agree(fields, "port", fields.port, "spec.engine.port", spec.engine.port)
+    names = _agree(fields, "served_names", fields.served_names or None, "spec.model.servedName", served)
+    revision = _agree(fields, "revision", fields.revision, "spec.model.revision", spec.model.wanted_revision)
+    return Serving(tensor or 1, pipeline or 1, port or DEFAULT_PORT, names or (resource.name,), revision)
+
+
+def speculative_overrides(speculation: api.Speculation, fields: ArgFields) -> dict[str, Any]:
+    """What the resource says of the speculative config: by ``config``, by fields and by flags, dashes as underscores.
+
+    Nothing, where speculation is disabled.
+
+    Raises:
+        Refused: two of them say different things: ``RecipeOverrideInvalid`` for two fields, else
+            ``FlagContradictsField``.
+    """
+    if speculation.mode is api.SpeculationMode.DISABLED:
+        return {}
+    overrides: dict[str, Any] = {}
+    sources: dict[str, str] = {}
+    for key, value in (speculation.config or {}).items():
+        _add(overrides, sources, key.replace("-", "_"), value, f"spec.speculation.config.{key}")
+    for key, value, place in (
+        ("num_speculative_tokens", speculation.num_speculative_tokens, "numSpeculativeTokens"),
+        ("draft_tensor_parallel_size", speculation.draft_tensor_parallel_size, "draftTensorParallelSize"),
+    ):
+        if value is not None:
+            _add(overrides, sources, key, value, f"spec.speculation.{place}")
+    for key, value in fields.speculative.items():
+        _add(overrides, sources, key, value, "spec.engine.args", Reason.FLAG_CONTRADICTS_FIELD)
+    return overrides
+
+
+def draft_reference(overrides: Mapping[str, Any]) -> tuple[str, str | None] | None:
+    """The repository of the draft that the overrides name, and the revision they want of it; None where they don't.
+
+    Raises:
+        Refused: ``RecipeOverrideInvalid`` where either could not be read from the hub.
+    """
+    if overrides.get("model") is None:
+        return None
+    for key in ("model", "revision"):
+        if overrides.get(key) is not None:
+            _check(key, overrides[key], _RULES[key])
+    return overrides["model"], overrides.get("revision")
+
+
+def speculative_config(
+    *,
+    recipe: Recipe | None,
+    draft: Identity | None,
+    overrides: Mapping[str, Any],
+    tensor: int,
+    max_model_len: int | None,
+    version: str,
+) -> dict[str, Any] | None:
+    """The speculative config, exactly as the engine gets it. None where there is neither a recipe nor overrides.
+
+    With a recipe, ``draft`` is the checkpoint; without one, it is what ``overrides["model"]`` was resolved to, None
+    where the method has no draft model. ``tensor`` is the verifier's tensor parallel size, ``max_model_len`` its
+    context as it is served, None where it isn't known.
+
+    Raises:
+        Refused: ``RecipeFieldLocked`` for a key that the checkpoint dictates, ``RecipeOverrideInvalid`` for one that
+            may not be set, or not to this value, ``DraftTensorParallelInvalid``.
+    """
+    if recipe is None and not overrides:
+        return None
+    method = recipe.method if recipe else _method(overrides)
+    if recipe:
+        _refuse_locked(recipe, draft, overrides)
+    for key, value in overrides.items():
+        _check_key(method, key, value, version)
+    _check_together(method, overrides, tensor, max_model_len)
+
+    tokens = overrides.get("num_speculative_tokens", recipe.num_speculative_tokens if recipe else None)
+    if tokens is None and method not in _OWN_TOKENS:
+        raise _invalid("num_speculative_tokens", f"it must be set for method {method}, 1 to 64")
+    if draft is None and method in _NEEDS_DRAFT:
+        raise _invalid("model", f"it must be set for method {method}: the draft's repository, org/repo")
+    config: dict[str, Any] = {"method": method}
+    if draft is not None:
+        config["model"] = draft.uri
+    if tokens is not None:
+        config["num_speculative_tokens"] = tokens
+    if draft is not None and draft.revision is not None:
+        config["revision"] = draft.revision
+    locked = dict(recipe.locked) if recipe else {}
+    more = {key: value for key, value in overrides.items() if key not in (*config, *locked, "model", "revision")}
+    return config | dict(sorted(locked.items())) | dict(sorted(more.items()))
+
+
+def command_line(
+    *,
+    model: str,
+    revision: str | None,
+    served_names: Sequence[str],
+    tensor: int,
+    pipeline: int,
+    port: int,
+    speculative_config: Mapping[str, Any] | None,
+    rest: Sequence[Argument],
+    shutdown_timeout: int | None,
+    version: str,
+) -> tuple[list[str], list[str]]:
+    """The container's ``command`` and ``args``: the same bytes for the same input, the user's arguments last.
+
+    Ours are one token each, so that no value can be read as a flag; several served names are the exception, and their
+    pattern keeps them from being one. ``$(`` is not escaped here.
+    """
+    args = [f"--revision={revision}", f"--tokenizer-revision={revision}"] if revision else []
+    if len(served_names) == 1:
+        args.append(f"--served-model-name={served_names[0]}")
+    else:
+        args += ["--served-model-name", *served_names]
+    args += [f"--port={port}", f"--tensor-parallel-size={tensor}"]
+    if pipeline > 1:
+        args.append(f"--pipeline-parallel-size={pipeline}")
+    if speculative_config is not None:
+        text = json.dumps(speculative_config, sort_keys=True, separators=(",", ":"), allow_nan=False)
+        args.append(f"--speculative-config={text}")
+    if shutdown_timeout is not None and has_option(version, "--shutdown-timeout"):
+        args.append(f"--shutdown-timeout={shutdown_timeout}")
+    args += [token for argument in rest for token in argument.tokens]
+    return ["vllm", "serve", model], args
+
+
+@dataclass(frozen=True)
+class _Rule:
+    """What a key's value may be: in words, and as a check."""
+
+    allowed: str
+    accepts: Callable[[Any], bool]
+
+
+def _whole(least: int, most: int) -> _Rule:
+    return _Rule(f"a whole number from {least} to {most}", lambda value: type(value) is int and least <= value <= most)
+
+
+def _number(least: float, most: float) -> _Rule:
+    return _Rule(
+        f"a number from {least:g} to {most:g}", lambda value: type(value) in (int, float) and least <= value <= most
+    )
+
+
+def _one_of(*choices: str) -> _Rule:
+    return _Rule(f"one of {', '.join(choices)}", lambda value: isinstance(value, str) and value in choices)
+
+
+def _text(allowed: str, pattern: str) -> _Rule:
+    return _Rule(allowed, lambda value: isinstance(value, str) and re.fullmatch(pattern, value) is not None)
+
+
+def _drafting_schedule(value: Any) -> bool:
+    """Ranges of batch sizes, ascending from 1, each with a number of tokens; at batch size 1, where the canary is
+    alone, more than none."""
+    if not isinstance(value, list) or not 1 <= len(value) <= 64:
+        return False
+    before = 0
+    for entry in value:
+        if not isinstance(entry, list) or len(entry) != 3 or any(type(part) is not int for part in entry):
+            return False
+        start, end, tokens = entry
+        if not before < start <= end <= 1_000_000 or not 0 <= tokens <= 64:
+            return False
+        before = end
+    return bool(value[0][0] == 1 and value[0][2] > 0)
+
+
+_BOOLEAN = _Rule("true or false", lambda value: isinstance(value, bool))
+_METHODS = (
+    "draft_model",
+    "dflash",
+    "dspark",
+    "eagle",
+    "eagle3",
+    "medusa",
+    "mlp_speculator",
+    "mtp",
+    "ngram",
+    "ngram_gpu",
+    "suffix",
+)
+_NEEDS_DRAFT = frozenset(("draft_model", "dflash", "eagle", "eagle3", "medusa", "mlp_speculator"))
+#: The engine knows the number of tokens of these by itself.
+_OWN_TOKENS = frozenset(("mlp_speculator", "suffix"))
+_RULES: Mapping[str, _Rule] = {
+    "attention_backend": _text("the name of an attention backend", r"[A-Za-z0-9_]{1,64}"),
+    "disable_padded_drafter_batch": _BOOLEAN,
+    "draft_sample_method": _one_of("greedy", "probabilistic"),
+    "draft_tensor_parallel_size": _whole(1, 64),
+    "dspark_draft_topk": _whole(1, 1_000_000),
+    "enable_adaptive_verification": _BOOLEAN,
+    "enforce_eager": _BOOLEAN,
+    "index_share_for_mtp_iteration": _BOOLEAN,
+    "max_model_len": _whole(1, 2**31 - 1),
+    "method": _one_of(*_METHODS),
+    "model": _text("a repository, org/repo", api.REPOSITORY_PATTERN.removeprefix("^").removesuffix("$")),
+    "num_speculative_tokens": _whole(1, 64),
+    "num_speculative_tokens_per_batch_size": _Rule(
+        "a list of [first batch size, last batch size, tokens], ascending from 1, with tokens at batch size 1",
+        _drafting_schedule,
+    ),
+    "parallel_drafting": _BOOLEAN,
+    "prompt_lookup_max": _whole(1, 1024),
+    "prompt_lookup_min": _whole(1, 1024),
+    "quantization": _text("the name of a quantization method", r"[a-z0-9][a-z0-9_-]{0,63}"),
+    "rejection_sample_method": _one_of("standard", "block"),
+    "revision": _text("a branch, tag or commit", api.REVISION_PATTERN.removeprefix("^").removesuffix("$")),
+    "suffix_decoding_max_cached_requests": _whole(0, 10_000_000),
+    "suffix_decoding_max_spec_factor": _number(0, 1000),
+    "suffix_decoding_max_tree_depth": _whole(1, 1024),
+    "suffix_decoding_min_token_prob": _number(0, 1),
+    "use_heterogeneous_vocab": _BOOLEAN,
+    "use_local_argmax_reduction": _BOOLEAN,
+}
+#: Keys whose values are those of one of the engine's options.
+_AS_OPTION = {"kv_cache_dtype": "--kv-cache-dtype", "moe_backend": "--moe-backend"}
+
+_EVERY = frozenset(
+    ("method", "num_speculative_tokens", "num_speculative_tokens_per_batch_size", "rejection_sample_method")
+)
+_DRAFT = _EVERY | {
+    "attention_backend",
+    "disable_padded_drafter_batch",
+    "draft_sample_method",
+    "draft_tensor_parallel_size",
+    "enforce_eager",
+    "kv_cache_dtype",
+    "max_model_len",
+    "model",
+    "moe_backend",
+    "parallel_drafting",
+    "quantization",
+    "revision",
+    "use_local_argmax_reduction",
+}
+_LOOKUP = _EVERY | {"prompt_lookup_max", "prompt_lookup_min"}
+_KEYS: Mapping[str, frozenset[str]] = {
+    "draft_model": _DRAFT | {"use_heterogeneous_vocab"},
+    "dflash": _DRAFT,
+    "dspark": _DRAFT | {"dspark_draft_topk", "enable_adaptive_verification"},
+    "eagle": _DRAFT,
+    "eagle3": _DRAFT,
+    "medusa": _DRAFT - {"parallel_drafting"},
+    "mlp_speculator": _DRAFT - {"parallel_drafting"},
+    "mtp": (_DRAFT - {"parallel_drafting"}) | {"index_share_for_mtp_iteration"},
+    "ngram": _LOOKUP,
+    "ngram_gpu": _LOOKUP,
+    "suffix": _EVERY | {key for key in _RULES if key.startswith("suffix_decoding_")},
+}
+#: In the engine these are always drafted in parallel, whatever the config says.
+_PARALLEL_METHODS = frozenset(("dflash", "dspark"))
+_REFUSED_METHODS = {
+    "custom_class": "it makes the engine load code that the resource names",
+    "extract_hidden_states": "it drafts nothing",
+}
+_REFUSED_KEYS = {
+    "code_revision": "code of a model is never run",
+    "draft_load_config": "the draft is loaded as the verifier is",
+    "synthetic_acceptance_length": "it fakes acceptance",
+    "synthetic_acceptance_rates": "it fakes acceptance",
+    "tensor_parallel_size": "it is called draft_tensor_parallel_size",
+}
+
+
+def _agree(
+    fields: ArgFields, attribute: str, flag: _Value | None, place: str, value: _Value | None, same: _Value | None = None
+) -> _Value | None:
+    if flag is not None and value is not None and flag not in (value, same):
+        message = f"spec.engine.args: {fields.flags[attribute]} says {_shown(flag)}, and {place} says {_shown(value)}"
+        raise Refused(Reason.FLAG_CONTRADICTS_FIELD, f"{message}; set one of them", field="spec.engine.args")
+    return value if flag is None else flag
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, tuple):
+        value = " ".join(value)
+    text = value if isinstance(value, str) else json.dumps(value, default=str)
+    return text if len(text) <= 100 else text[:97] + "..."
+
+
+def _add(
+    overrides: dict[str, Any],
+    sources: dict[str, str],
+    key: str,
+    value: Any,
+    place: str,
+    reason: Reason = Reason.RECIPE_OVERRIDE_INVALID,
+) -> None:
+    if key in overrides and not _same(overrides[key], value):
+        message = (
+            f"{sources[key]} sets {key} to {_shown(overrides[key])}, and {place} sets it to {_shown(value)}; "
+            "set one of them"
+        )
+        raise Refused(reason, message, field=place)
+    overrides.setdefault(key, value)
+    sources.setdefault(key, place)
+
+
+def _same(one: Any, other: Any) -> bool:
+    return type(one) is type(other) and bool(one == other)
+
+
+def _invalid(key: str, message: str) -> Refused:
+    place = f"spec.speculation.config.{key}"
+    return Refused(Reason.RECIPE_OVERRIDE_INVALID, f"{place}: {message}", field=place)
+
+
+def _check(key: str, value: Any, rule: _Rule) -> None:
+    if not rule.accepts(value):
+        raise _invalid(key, f"it must be {rule.allowed}, not {_shown(value)}")
+
+
+def _method(overrides: Mapping[str, Any]) -> str:
+    method = overrides.get("method")
+    if method is None:
+        raise _invalid("method", f"the model carries no recipe, so it must be set, to {_RULES['method'].allowed}")
+    if isinstance(method, str) and method in _REFUSED_METHODS:
+        raise _invalid("method", f"{method} may not be set: {_REFUSED_METHODS[method]}")
+    if isinstance(method, str) and method.endswith("_mtp"):
+        raise _invalid("method", f"{_shown(method)} is an old name; write mtp")
+    _check("method", method, _RULES["method"])
+    return str(method)
+
+
+def _refuse_locked(recipe: Recipe, draft: Identity | None, overrides: Mapping[str, Any]) -> None:
+    dictated: dict[str, Any] = {"method": recipe.method, "parallel_drafting": recipe.method in _PARALLEL_METHODS}
+    if draft is not None:
+        dictated |= {"model": draft.uri, "revision": draft.revision}
+    for key, expected in (dictated | dict(recipe.locked)).items():
+        if key in overrides and not _same(overrides[key], expected):
+            place = f"spec.speculation.config.{key}"
+            remedy = "; set spec.model.revision" if key == "revision" else "; leave it out"
+            message = f"{place}: the checkpoint dictates {_shown(expected)}, not {_shown(overrides[key])}{remedy}"
+            raise Refused(Reason.RECIPE_FIELD_LOCKED, message, field=place)
+
+
+def _check_key(method: str, key: str, value: Any, version: str) -> None:
+    if key in _REFUSED_KEYS:
+        raise _invalid(key, f"it may not be set: {_REFUSED_KEYS[key]}")
+    if key not in _KEYS[method]:
+        raise _invalid(key[:100], f"method {method} takes no such key, only {', '.join(sorted(_KEYS[method]))}")
+    if key == "rejection_sample_method" and value == "synthetic":
+        raise _invalid(key, "synthetic may not be set: it fakes acceptance")
+    rule = _RULES.get(key) or _one_of(*options_of(version)[_AS_OPTION[key]].choices)
+    _check(key, value, rule)
+
+
+def _check_together(method: str, overrides: Mapping[str, Any], tensor: int, max_model_len: int | None) -> None:
+    """What the engine would refuse, or what would keep drafts from being made, though each key is right by itself."""
+    split = overrides.get("draft_tensor_parallel_size")
+    if split is not None and split not in ((tensor,) if method == "draft_model" else (1, tensor)):
+        allowed = f"{tensor}, the verifier's" if method == "draft_model" else f"1 or {tensor}, the verifier's"
+        place = "spec.speculation.draftTensorParallelSize"
+        message = f"{place}: it must be {allowed} tensor parallel size, not {split}"
+        raise Refused(Reason.DRAFT_TENSOR_PARALLEL_INVALID, message, field=place)
+    length = overrides.get("max_model_len")
+    if length is not None and length != max_model_len:
+        known = "the verifier's" if max_model_len is None else f"the verifier's, {max_model_len}"
+        raise _invalid("max_model_len", f"drafting ends where it does, so it must be {known}, not {length}")
+    most = overrides.get("prompt_lookup_max")
+    if most is not None and overrides.get("prompt_lookup_min", most) > most:
+        raise _invalid("prompt_lookup_min", f"it must be at most prompt_lookup_max, {most}")
+    if overrides.get("use_heterogeneous_vocab") and overrides.get("draft_sample_method", "greedy") != "greedy":
+        raise _invalid("draft_sample_method", "with use_heterogeneous_vocab it must be greedy")
+    if overrides.get("dspark_draft_topk") is not None and (split or tensor) != 1:
+        raise _invalid("dspark_draft_topk", "it needs a draft_tensor_parallel_size of 1")
