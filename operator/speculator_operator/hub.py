@@ -1,0 +1,334 @@
+"""Reads one model's ``config.json``, from the hub or from a folder, pinned to a commit: the adapter for model sources.
+
+Two requests: the revision's commit, then the file *at that commit*, so that a branch that moves in between changes
+nothing. They are made here, with ``huggingface_hub``'s addresses and errors, because its own calls can't be bounded:
+they read bodies whole, keep files on disk, and sleep for as long as a 429 asks (up to five times). Here one deadline
+covers everything, bytes are counted as they come, nothing is retried, and a read that is given up holds neither a
+thread nor a connection. No token is ever sent: what isn't public is not read by the operator.
+
+Of the environment, ``HF_ENDPOINT`` counts where no endpoint is given, and so do proxies and ``SSL_CERT_FILE``;
+``HF_TOKEN``, ``HF_HOME`` and ``HF_HUB_OFFLINE`` don't.
+
+Only the library's light modules are imported: its ``HfApi`` would cost another 9 MB.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import email.utils
+import json
+import re
+import time
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from ssl import SSLContext
+from typing import Any
+from urllib.parse import quote
+
+import httpx2
+from huggingface_hub import constants
+from huggingface_hub.errors import (
+    EntryNotFoundError,
+    GatedRepoError,
+    HfHubHTTPError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+
+# Documented to be there, and exported lazily.
+from huggingface_hub.utils import hf_raise_for_status, parse_ratelimit_headers  # type: ignore[attr-defined]
+
+from speculator_operator.api import Reason
+from speculator_operator.core.checkpoint import Snapshot
+from speculator_operator.errors import OperatorError, Refused, Waiting
+
+CONFIG = "config.json"
+MAX_BYTES = 8 * 1024 * 1024
+"""The largest configs in the wild, with a label or a layer per line, have one or two million bytes."""
+MAX_DEPTH = 64
+MAX_READS = 16
+"""Reads of the hub at the same time; the others wait, and their deadline runs."""
+RETRY_SECONDS = 30.0
+THROTTLED_SECONDS = 60.0
+MAX_THROTTLED_SECONDS = 3600.0
+MAX_QUOTED = 200
+
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_REPOSITORY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,95}(/[A-Za-z0-9_][A-Za-z0-9._-]{0,95})?")
+_REVISION = re.compile(r"(?!.*\.\.)(?!\.)[^\x00-\x20\x7f~^:?*\[\\]{1,255}")
+_HEADERS = {"User-Agent": "speculator-operator", "Accept-Encoding": "identity"}
+
+
+class Hub:
+    """The hub at ``endpoint``; None is the public one, or ``HF_ENDPOINT``'s.
+
+    ``timeout`` (seconds) is for a whole ``read``; ``max_bytes`` bounds each body.
+
+    Raises:
+        ValueError: the endpoint isn't the address of a hub.
+    """
+
+    def __init__(self, endpoint: str | None, *, timeout: float, max_bytes: int = MAX_BYTES) -> None:
+        self.endpoint = _checked_endpoint(endpoint or constants.ENDPOINT)
+        self.timeout = timeout
+        self.max_bytes = max_bytes
+        self._reads = asyncio.Semaphore(MAX_READS)
+
+    async def read(self, uri: str, revision: str | None) -> Snapshot:
+        """The config of the repository ``uri`` at ``revision`` (a branch, tag or commit; None is ``main``).
+
+        Raises:
+            Refused: ``ModelUnauthorized``, ``ModelGated``, ``ModelNotFound``, ``RevisionNotFound``, ``ConfigMissing``,
+                ``ConfigMalformed``, ``ConfigTooLarge``.
+            Waiting: ``HubThrottled``, ``HubUnavailable``.
+        """
+        wanted = revision or constants.DEFAULT_REVISION
+        if not _REPOSITORY.fullmatch(uri) or ".." in uri:
+            raise Refused(
+                Reason.MODEL_NOT_FOUND,
+                f"{_quoted(uri)} is not a repository id. Name it as on the hub: organisation/name.",
+            )
+        if not _REVISION.fullmatch(wanted):
+            raise Refused(
+                Reason.REVISION_NOT_FOUND,
+                f"{_quoted(wanted)} can't be a revision of {uri}. Name a branch, a tag or a commit of the repository.",
+            )
+        try:
+            async with asyncio.timeout(self.timeout), self._reads, self._client() as client:
+                commit = wanted if _COMMIT.fullmatch(wanted) else await self._commit(client, uri, wanted)
+                body = await self._config(client, uri, wanted, commit)
+        except TimeoutError:
+            raise self._unavailable(uri, wanted, f"has not answered whole within {self.timeout:g} seconds") from None
+        except httpx2.HTTPError as error:
+            raise self._unavailable(
+                uri, wanted, f"can't be read: {_words(str(error)) or type(error).__name__}"
+            ) from error
+        return Snapshot(uri=uri, revision=commit, config=_parsed(body, f"{uri} at commit {commit}"))
+
+    @cached_property
+    def _tls(self) -> SSLContext:
+        """Made once: reading the certificate authorities takes longer than a request."""
+        return httpx2.create_ssl_context()
+
+    def _client(self) -> httpx2.AsyncClient:
+        # A client for each read: two requests over one connection, and nothing to close afterwards. Its own timeout is
+        # off, since it starts anew with every byte; the deadline is the read's.
+        return httpx2.AsyncClient(headers=_HEADERS, timeout=None, follow_redirects=True, verify=self._tls)
+
+    async def _commit(self, client: httpx2.AsyncClient, uri: str, revision: str) -> str:
+        url = f"{self.endpoint}/api/models/{uri}/revision/{quote(revision, safe='')}"
+        try:
+            # Without `expand`, the answer lists every file.
+            body = await self._get(client, f"{url}?expand=sha", uri, revision, missing=Reason.MODEL_NOT_FOUND)
+            information = _parsed(body, uri)
+        except Refused as refusal:
+            if refusal.reason in (Reason.CONFIG_MALFORMED, Reason.CONFIG_TOO_LARGE):
+                raise self._unavailable(
+                    uri, revision, "has answered something else than a model's information"
+                ) from None
+            raise
+        commit = information.get("sha")
+        if not isinstance(commit, str) or not _COMMIT.fullmatch(commit):
+            raise self._unavailable(uri, revision, "has answered without a commit (sha)")
+        return commit
+
+    async def _config(self, client: httpx2.AsyncClient, uri: str, revision: str, commit: str) -> bytes:
+        url = f"{self.endpoint}/{uri}/resolve/{commit}/{CONFIG}"
+        return await self._get(client, url, uri, revision, missing=Reason.CONFIG_MISSING, commit=commit)
+
+    async def _get(
+        self,
+        client: httpx2.AsyncClient,
+        url: str,
+        uri: str,
+        revision: str,
+        *,
+        missing: Reason,
+        commit: str | None = None,
+    ) -> bytes:
+        """The body at ``url``. ``missing`` is what a plain 404 means there; ``commit`` is the one that must answer."""
+        async with client.stream("GET", url) as response:
+            try:
+                hf_raise_for_status(response)
+            except HfHubHTTPError as error:
+                raise self._outcome(error, uri, revision, missing) from error
+            answered = response.headers.get(constants.HUGGINGFACE_HEADER_X_REPO_COMMIT)
+            encoding = response.headers.get("Content-Encoding", "identity")
+            if response.status_code != httpx2.codes.OK:
+                raise self._unavailable(uri, revision, f"has answered with status {response.status_code}")
+            if commit and answered and answered != commit:
+                raise self._unavailable(
+                    uri, revision, f"has answered for commit {_quoted(answered)} instead of {commit}"
+                )
+            if encoding != "identity":  # unpacking could make much of little
+                raise self._unavailable(uri, revision, f"has answered in the encoding {_quoted(encoding)}, unasked")
+            body = bytearray()
+            async for chunk in response.aiter_raw():
+                body += chunk
+                if len(body) > self.max_bytes:
+                    raise _too_large(f"{uri} at revision {revision}", self.max_bytes)
+            return bytes(body)
+
+    def _outcome(self, error: HfHubHTTPError, uri: str, revision: str, missing: Reason) -> OperatorError:
+        """What an answer other than a success means for the resource."""
+        status = error.response.status_code
+        headers = error.response.headers
+        where = f"{uri} at revision {revision} on {self.endpoint}"
+        said = _words(headers.get("X-Error-Message", "")) or f"status {status}"
+        if isinstance(error, GatedRepoError):
+            return Refused(
+                Reason.MODEL_GATED,
+                f"{where} is gated (the hub: {said}). Have its terms accepted, and set spec.model.tokenSecretRef to a "
+                "Secret with a token of that account; the operator itself reads public repositories only.",
+            )
+        if isinstance(error, RevisionNotFoundError):
+            return Refused(
+                Reason.REVISION_NOT_FOUND,
+                f"{uri} on {self.endpoint} has no branch, tag or commit {revision} (the hub: {said}). "
+                "Correct the revision, or leave it out for main.",
+            )
+        if isinstance(error, EntryNotFoundError):
+            return _config_missing(where)
+        if status in (401, 403):
+            return Refused(
+                Reason.MODEL_UNAUTHORIZED,
+                f"{where} can't be read without a token, or doesn't exist: the hub says the same of both ({said}). "
+                "Check the name; for a private repository set spec.model.tokenSecretRef.",
+            )
+        if isinstance(error, RepositoryNotFoundError) or (
+            status == httpx2.codes.NOT_FOUND and missing is Reason.MODEL_NOT_FOUND
+        ):
+            return Refused(
+                Reason.MODEL_NOT_FOUND,
+                f"{self.endpoint} has no repository {uri} (the hub: {said}). Correct the name, or the hub's address.",
+            )
+        if status == httpx2.codes.NOT_FOUND:
+            return _config_missing(where)
+        if status == httpx2.codes.TOO_MANY_REQUESTS:
+            seconds = _retry_after(headers, THROTTLED_SECONDS)
+            return Waiting(
+                Reason.HUB_THROTTLED,
+                f"{self.endpoint} limits requests; {uri} is read again in {seconds:.0f} seconds (the hub: {said}).",
+                retry_after=seconds,
+            )
+        return self._unavailable(uri, revision, f"has answered with status {status} ({said})", headers)
+
+    def _unavailable(self, uri: str, revision: str, what: str, headers: Mapping[str, str] | None = None) -> Waiting:
+        return Waiting(
+            Reason.HUB_UNAVAILABLE,
+            f"{self.endpoint} {what}. Asked for {uri} at revision {revision}; it is asked again.",
+            retry_after=_retry_after(headers or {}, RETRY_SECONDS),
+        )
+
+
+def read_folder(path: Path | str, uri: str | None = None, *, max_bytes: int = MAX_BYTES) -> Snapshot:
+    """The config of a checkpoint in a local folder; ``uri`` is what the snapshot is called (the folder, as given).
+
+    Raises:
+        Refused: ``ConfigMissing``, ``ConfigMalformed``, ``ConfigTooLarge``.
+        Waiting: ``HubUnavailable``: the folder is there and can't be read.
+    """
+    file = Path(path) / CONFIG
+    try:
+        if not Path(path).is_dir():
+            raise Refused(Reason.CONFIG_MISSING, f"{_quoted(str(path))} is not a folder. Name a checkpoint's folder.")
+        if not file.is_file():  # nor a pipe, which would be waited for
+            raise _config_missing(f"the folder {_quoted(str(path))}")
+        with file.open("rb") as opened:
+            body = opened.read(max_bytes + 1)
+    except (OSError, ValueError) as error:
+        raise Waiting(
+            Reason.HUB_UNAVAILABLE,
+            f"{_quoted(str(file))} can't be read: {_words(str(error))}.",
+            retry_after=RETRY_SECONDS,
+        ) from error
+    if len(body) > max_bytes:
+        raise _too_large(f"the folder {_quoted(str(path))}", max_bytes)
+    return Snapshot(uri=uri if uri is not None else str(path), revision=None, config=_parsed(body, str(path)))
+
+
+def _checked_endpoint(endpoint: str) -> str:
+    try:
+        url = httpx2.URL(endpoint)
+    except httpx2.InvalidURL:
+        url = httpx2.URL("")
+    if url.scheme not in ("http", "https") or not url.host or url.query or url.fragment:
+        raise ValueError(f"the hub's endpoint must be an address like https://huggingface.co, not {_quoted(endpoint)}")
+    if url.userinfo:
+        raise ValueError(
+            "the hub's endpoint must not hold a user or a password: the operator reads without credentials"
+        )
+    return endpoint.rstrip("/")
+
+
+def _parsed(body: bytes, whose: str) -> Mapping[str, Any]:
+    """The JSON object in ``body``, read as the engine reads it.
+
+    So duplicate keys and ``Infinity``, which published configs contain, are let through; only what can't be handed on
+    is not: deep nests, and text that can't be written as UTF-8.
+    """
+    try:
+        value = json.loads(body.decode("utf-8"))
+        json.dumps(value, ensure_ascii=False).encode("utf-8")
+    except RecursionError:
+        raise _malformed(whose, "it is nested too deeply") from None
+    except ValueError as error:
+        raise _malformed(whose, _words(str(error))) from None
+    if not isinstance(value, dict):
+        raise _malformed(whose, f"it holds {'an array' if isinstance(value, list) else 'a single value'}")
+    level: list[Any] = [value]
+    for _ in range(MAX_DEPTH):
+        inner = [child for each in level for child in (each.values() if isinstance(each, dict) else each)]
+        level = [child for child in inner if isinstance(child, dict | list)]
+        if not level:
+            return value
+    raise _malformed(whose, f"it is nested more than {MAX_DEPTH} deep")
+
+
+def _malformed(whose: str, why: str) -> Refused:
+    return Refused(
+        Reason.CONFIG_MALFORMED,
+        f"{CONFIG} of {whose} is not a JSON object: {why}. Have the checkpoint saved again, or name another revision.",
+    )
+
+
+def _too_large(where: str, limit: int) -> Refused:
+    return Refused(
+        Reason.CONFIG_TOO_LARGE,
+        f"{CONFIG} of {where} is larger than {limit} bytes, which no model's is. Check what the repository holds.",
+    )
+
+
+def _config_missing(where: str) -> Refused:
+    return Refused(
+        Reason.CONFIG_MISSING, f"There is no {CONFIG} in {where}. Name a checkpoint in the Transformers format."
+    )
+
+
+def _retry_after(headers: Mapping[str, str], otherwise: float) -> float:
+    """Seconds until the hub wants to be asked again, between one second and an hour."""
+    seconds = otherwise
+    value = headers.get("Retry-After", "").strip()
+    limit = parse_ratelimit_headers(headers)
+    if limit is not None and limit.remaining == 0:
+        seconds = float(limit.reset_in_seconds)
+    elif value.isdecimal() and len(value) < 10:
+        seconds = float(value)
+    elif value:
+        try:
+            seconds = email.utils.parsedate_to_datetime(value).timestamp() - time.time()
+        except (ValueError, OverflowError):
+            seconds = otherwise
+    return min(max(seconds, 1.0), MAX_THROTTLED_SECONDS)
+
+
+def _quoted(text: str) -> str:
+    return repr(text if len(text) <= MAX_QUOTED else f"{text[:MAX_QUOTED]}...")
+
+
+def _words(text: str) -> str:
+    """Another's words, on one short line. Addresses are left out: after a redirect they can hold a signature."""
+    line = " ".join(re.sub(r"\S+://\S+", "(address)", text[:4096]).split())
+    printable = "".join(character for character in line if character.isprintable())
+    return (printable if len(printable) <= MAX_QUOTED else f"{printable[:MAX_QUOTED]}...").rstrip(".")
