@@ -1,0 +1,49 @@
+"""A real API server with its controllers and scheduler, and simulated nodes. One of each serves all tests."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tools.localcluster.controlplane import ControlPlane
+from tools.localcluster.simulated import SimulatedNodes
+
+CRD = Path(__file__).parents[2] / "crds" / "speculators.dev_speculatordeployments.yaml"
+
+#: The first test that needs the cluster may have to build it.
+FIRST_SECONDS = 3600
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The tests' own limit holds for the tests; the first one's includes starting, and maybe building, the cluster."""
+    first = next((item for item in items if "cluster" in getattr(item, "fixturenames", ())), None)
+    if first is not None:
+        first.add_marker(pytest.mark.timeout(FIRST_SECONDS))
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[ControlPlane]:
+    with ControlPlane(controllers=True, scheduler=True) as control_plane:
+        if CRD.is_file():
+            control_plane.kubectl("apply", "--server-side", "-f", str(CRD))
+            control_plane.kubectl("wait", "--for=condition=Established", "--timeout=30s", "-f", str(CRD))
+        yield control_plane
+
+
+@pytest.fixture(scope="session")
+def nodes(cluster: ControlPlane) -> Iterator[SimulatedNodes]:
+    with SimulatedNodes(cluster, count=2, gpus=64) as simulated:
+        yield simulated
+
+
+@pytest.fixture
+def namespace(cluster: ControlPlane) -> Iterator[str]:
+    """A fresh namespace of the test's own. It is deleted afterwards; nobody waits for that."""
+    name = f"test-{secrets.token_hex(4)}"
+    cluster.kubectl("create", "namespace", name)
+    yield name
+    cluster.kubectl("delete", "namespace", name, "--wait=false")

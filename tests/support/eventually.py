@@ -1,0 +1,51 @@
+"""Polls until something holds, where a test would otherwise sleep and hope."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+
+def eventually(check: Callable[[], Any], *, within: float = 30.0, every: float = 0.1) -> Any:
+    """Returns what ``check`` returns as soon as that is true; ``None`` counts as true, so that it may only assert.
+
+    Raises:
+        AssertionError: it still failed, or was false, after ``within`` seconds; the last failure is shown.
+    """
+    deadline = time.monotonic() + within
+    while True:
+        failure: BaseException | None = None
+        result: Any = None
+        try:
+            result = check()
+        except AssertionError as error:
+            failure = error
+        if failure is None and (result is None or result):
+            return result
+        if time.monotonic() > deadline:
+            raise _never(within, failure, result) from failure
+        time.sleep(every)
+
+
+async def eventually_async(check: Callable[[], Awaitable[Any]], *, within: float = 30.0, every: float = 0.1) -> Any:
+    """As ``eventually``, with a check that is awaited."""
+    deadline = time.monotonic() + within
+    while True:
+        failure: BaseException | None = None
+        result: Any = None
+        try:
+            result = await check()
+        except AssertionError as error:
+            failure = error
+        if failure is None and (result is None or result):
+            return result
+        if time.monotonic() > deadline:
+            raise _never(within, failure, result) from failure
+        await asyncio.sleep(every)
+
+
+def _never(within: float, failure: BaseException | None, result: Any) -> AssertionError:
+    last = failure if failure is not None else f"the check returned {result!r}"
+    return AssertionError(f"not within {within:g} s, at last: {last}")

@@ -1,0 +1,132 @@
+"""Distribution packages, unpacked into a folder and never installed: what a node and an image take from Debian.
+
+apt's own configuration, mirrors and keys are used, so this works wherever ``apt-get install`` would, and needs no
+right to write to the system.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from tools.localcluster.binaries import cache
+
+APT_SECONDS = 600.0
+
+#: What the chroot of a merged /usr lacks until these exist; packages ship files on both sides.
+_MERGED = ("bin", "sbin", "lib", "lib64")
+
+
+class PackagesUnavailable(Exception):
+    """The packages can't be had; the message says why."""
+
+
+def say(text: str) -> None:
+    """Progress goes to standard error."""
+    print(text, file=sys.stderr, flush=True)
+
+
+@contextlib.contextmanager
+def locked(path: Path, waited_for: str) -> Iterator[None]:
+    """Holds a lock file, which ends with the process whatever happens to it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say(f"Waiting for {waited_for}")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def runc() -> tuple[Path, Path | None]:
+    """The ``runc`` on the PATH, or the distribution's in the cache with the folder of the library it needs.
+
+    The one of the Go module won't do: built without libseccomp's headers, it refuses the RuntimeDefault profile.
+
+    Raises:
+        PackagesUnavailable: it is neither here nor to be had.
+    """
+    found = shutil.which("runc")
+    if found:
+        return Path(found), None
+    target = cache() / "packages" / "runc"
+    with locked(target.with_name("runc.lock"), "another process to download runc"):
+        if not target.is_dir():
+            say(f"Downloading runc into {target} (once; a few MB)")
+            partial = Path(tempfile.mkdtemp(prefix=".runc.", dir=target.parent))
+            try:
+                unpack(["runc", "libseccomp2"], partial)
+                partial.rename(target)
+            finally:
+                shutil.rmtree(partial, ignore_errors=True)
+    return next(target.rglob("sbin/runc")), next(target.rglob("libseccomp.so.2")).parent
+
+
+def closure(packages: Iterable[str]) -> list[str]:
+    """The packages and all that they depend on, essential packages aside."""
+    options = [f"--no-{kind}" for kind in ("recommends", "suggests", "conflicts", "breaks", "replaces", "enhances")]
+    lines = _apt(["apt-cache", "depends", "--recurse", *options, *packages]).splitlines()
+    return sorted({line for line in lines if line and not line.startswith((" ", "<", "|"))})
+
+
+def unpack(packages: Iterable[str], root: Path) -> None:
+    """Downloads the packages and unpacks them into ``root``, without running anything of theirs."""
+    names = sorted(packages)
+    for folder in _MERGED:
+        (root / "usr" / folder).mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            (root / folder).symlink_to(f"usr/{folder}")
+    with tempfile.TemporaryDirectory() as downloads:
+        Path(downloads).chmod(0o755)
+        _apt(["apt-get", "download", "--quiet", *names], cwd=downloads)
+        for package in sorted(Path(downloads).glob("*.deb")):
+            # dpkg-deb's own --extract would replace the links of a merged /usr by folders.
+            archive = subprocess.Popen(["dpkg-deb", "--fsys-tarfile", str(package)], stdout=subprocess.PIPE)
+            command = ["tar", "-x", "--keep-directory-symlink", "--no-same-owner", "-C", str(root)]
+            extracted = subprocess.run(command, stdin=archive.stdout, capture_output=True, text=True, check=False)
+            if archive.stdout:
+                archive.stdout.close()
+            if archive.wait() or extracted.returncode:
+                raise PackagesUnavailable(f"{package.name} can't be unpacked: {extracted.stderr.strip()[-1000:]}")
+
+
+def _apt(command: list[str], cwd: str | None = None) -> str:
+    """Runs apt; where the system's package lists are missing or stale, again with lists of our own."""
+    if shutil.which(command[0]) is None:
+        raise PackagesUnavailable(f"{command[0]} is not on the PATH: only Debian and its kin are supported")
+    failed = _run(command, cwd)
+    if failed.returncode == 0:
+        return failed.stdout
+    state = cache() / "packages" / "apt"
+    own = ["-o", f"Dir::State={state}", "-o", "APT::Sandbox::User="]
+    (state / "lists" / "partial").mkdir(parents=True, exist_ok=True)
+    updated = _run(["apt-get", "update", "--quiet", *own], cwd)
+    if updated.returncode == 0:
+        failed = _run([command[0], *own, *command[1:]], cwd)
+        if failed.returncode == 0:
+            return failed.stdout
+    words = (failed.stderr or updated.stderr).strip()[-1000:]
+    raise PackagesUnavailable(f"`{' '.join(command[:3])} ...` failed: {words}")
+
+
+def _run(command: list[str], cwd: str | None) -> subprocess.CompletedProcess[str]:
+    try:
+        return subprocess.run(
+            command,
+            cwd=cwd,
+            env=os.environ | {"LC_ALL": "C"},
+            capture_output=True,
+            text=True,
+            timeout=APT_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise PackagesUnavailable(f"`{' '.join(command[:2])}` took more than {APT_SECONDS:.0f} s") from error
