@@ -20,7 +20,7 @@ import json
 import re
 import time
 from collections.abc import Mapping
-from functools import cached_property
+from functools import cache
 from pathlib import Path
 from ssl import SSLContext
 from typing import Any
@@ -106,15 +106,10 @@ class Hub:
             ) from error
         return Snapshot(uri=uri, revision=commit, config=_parsed(body, f"{uri} at commit {commit}"))
 
-    @cached_property
-    def _tls(self) -> SSLContext:
-        """Made once: reading the certificate authorities takes longer than a request."""
-        return httpx2.create_ssl_context()
-
     def _client(self) -> httpx2.AsyncClient:
         # A client for each read: two requests over one connection, and nothing to close afterwards. Its own timeout is
         # off, since it starts anew with every byte; the deadline is the read's.
-        return httpx2.AsyncClient(headers=_HEADERS, timeout=None, follow_redirects=True, verify=self._tls)
+        return httpx2.AsyncClient(headers=_HEADERS, timeout=None, follow_redirects=True, verify=_tls())
 
     async def _commit(self, client: httpx2.AsyncClient, uri: str, revision: str) -> str:
         url = f"{self.endpoint}/api/models/{uri}/revision/{quote(revision, safe='')}"
@@ -246,6 +241,12 @@ def read_folder(path: Path | str, uri: str | None = None, *, max_bytes: int = MA
     if len(body) > max_bytes:
         raise _too_large(f"the folder {_quoted(str(path))}", max_bytes)
     return Snapshot(uri=uri if uri is not None else str(path), revision=None, config=_parsed(body, str(path)))
+
+
+@cache
+def _tls() -> SSLContext:
+    """Made once: reading the certificate authorities takes longer than a request."""
+    return httpx2.create_ssl_context()
 
 
 def _checked_endpoint(endpoint: str) -> str:
