@@ -17,6 +17,7 @@ from __future__ import annotations
 import asyncio
 import email.utils
 import json
+import logging
 import re
 import time
 from collections.abc import Mapping
@@ -45,7 +46,7 @@ from speculator_operator.errors import OperatorError, Refused, Waiting
 
 CONFIG = "config.json"
 MAX_BYTES = 8 * 1024 * 1024
-"""The largest configs in the wild, with a label or a layer per line, have one or two million bytes."""
+"""Room for configs that list a label, or the quantization of a layer, per line."""
 MAX_DEPTH = 64
 MAX_READS = 16
 """Reads of the hub at the same time; the others wait, and their deadline runs."""
@@ -58,6 +59,10 @@ _COMMIT = re.compile(r"[0-9a-f]{40}")
 _REPOSITORY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,95}(/[A-Za-z0-9_][A-Za-z0-9._-]{0,95})?")
 _REVISION = re.compile(r"(?!.*\.\.)(?!\.)[^\x00-\x20\x7f~^:?*\[\\]{1,255}")
 _HEADERS = {"User-Agent": "speculator-operator", "Accept-Encoding": "identity"}
+
+
+# At INFO it logs every address, and after a redirect that can be one that holds a signature.
+logging.getLogger("httpx2").setLevel(logging.WARNING)
 
 
 class Hub:

@@ -89,6 +89,12 @@ async def test_the_environment_neither_adds_a_token_nor_takes_the_hub_away(
     assert [request.authorization for request in server.requests] == [None, None]
 
 
+async def test_no_address_is_logged(server: testhub.Hub, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    await client(server).read(REPO, None)
+    assert server.url not in caplog.text
+
+
 async def test_an_endpoint_may_end_in_a_slash(server: testhub.Hub) -> None:
     assert (await Hub(f"{server.url}/", timeout=TIMEOUT).read(REPO, None)).config == CONFIG
 

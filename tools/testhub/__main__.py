@@ -19,7 +19,7 @@ def main() -> None:
     arguments = parser.parse_args()
     try:
         hub = Hub(arguments.address, arguments.port, root=arguments.root)
-    except (OSError, ValueError) as error:
+    except (OSError, OverflowError, ValueError) as error:
         parser.error(str(error))
     if arguments.samples:
         for name, sha in publish_samples(hub).items():

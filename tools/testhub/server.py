@@ -14,6 +14,7 @@ import http.server
 import json
 import re
 import socket
+import socketserver
 import threading
 import time
 from collections import deque
@@ -144,8 +145,13 @@ class Hub:
 
     @property
     def url(self) -> str:
+        """Where it listens; on ``0.0.0.0``, others reach it at an address of this machine and ``port``."""
         host, port = self._server.server_address[:2]
         return f"http://{host!s}:{port}"
+
+    @property
+    def port(self) -> int:
+        return int(self._server.server_address[1])
 
     def start(self) -> None:
         self._thread.start()
@@ -281,14 +287,15 @@ class Hub:
             return repo, part, _file_answer(snapshot, sha, path, headers)
         verb = match["verb"]
         if verb == "tree":
-            return repo, part, self._tree(snapshot, sha, path, url.path, parse_qs(url.query))
+            here = f"http://{headers.get('Host') or urlsplit(self.url).netloc}{url.path}"
+            return repo, part, self._tree(snapshot, sha, path, here, parse_qs(url.query))
         if verb == "paths-info":
             wanted = _wanted_paths(headers, body) if method == "POST" else []
             return repo, part, _json([snapshot[each].info(each) for each in wanted if each in snapshot])
         return repo, part, _json(_model_info(repo, sha, snapshot, repository))
 
     def _tree(
-        self, snapshot: dict[str, _File], sha: str, under: str, path: str, query: dict[str, list[str]]
+        self, snapshot: dict[str, _File], sha: str, under: str, here: str, query: dict[str, list[str]]
     ) -> _Answer:
         prefix = f"{under}/" if under else ""
         recursive = query.get("recursive", ["false"])[0].lower() in ("true", "1")
@@ -309,7 +316,7 @@ class Hub:
         listed = [entries[name] for name in sorted(entries)]
         headers = {}
         if start + self.page < len(listed):
-            following = f"{self.url}{path}?recursive={str(recursive).lower()}&cursor={start + self.page}"
+            following = f"{here}?recursive={str(recursive).lower()}&cursor={start + self.page}"
             headers["Link"] = f'<{following}>; rel="next"'
         return _json(listed[start : start + self.page], headers)
 
@@ -416,7 +423,9 @@ def _error(status: int, code: str | None, message: str, headers: dict[str, str] 
     )
 
 
-class _Server(http.server.ThreadingHTTPServer):
+class _Server(socketserver.ThreadingTCPServer):
+    # Not http.server's: that one looks its own name up, which takes long where no one answers.
+    allow_reuse_address = True
     daemon_threads = True
     block_on_close = False
     request_queue_size = 128
