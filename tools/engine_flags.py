@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import dataclasses
 import importlib
+import inspect
 import io
 import json
 import sys
 from collections.abc import Callable
 from typing import Any
-
-#: Leaves nothing of what the engine says at import on standard output, which is the data's.
-OUTPUT = sys.stdout
 
 
 def serve_parser() -> argparse.ArgumentParser:
@@ -57,12 +56,25 @@ def value_type(convert: Any) -> dict[str, Any]:
     return {"type": type(seven).__name__ if isinstance(seven, int | float) else "str", **optional}
 
 
+def config_keys(convert: Any) -> list[str]:
+    """The keys of the config class that a converter makes, which it keeps as a default, or what it wraps does."""
+    held = [*(convert.__defaults__ or ()), *(cell.cell_contents for cell in convert.__closure__ or ())]
+    for thing in held:
+        if isinstance(thing, type) and dataclasses.is_dataclass(thing):
+            return sorted(field.name for field in dataclasses.fields(thing) if field.init)
+        if inspect.isfunction(thing) and (keys := config_keys(thing)):
+            return keys
+    return []
+
+
 def described(action: argparse.Action) -> dict[str, Any]:
     """One option: how it is spelled, how many values it takes (``values`` is argparse's nargs), and of what kind."""
     values: int | str = 1 if action.nargs is None else action.nargs
     entry: dict[str, Any] = {"strings": sorted(action.option_strings), "values": values}
     if values != 0:
         entry |= value_type(action.type)
+    if entry.get("type") == "json_object" and (keys := config_keys(action.type)):
+        entry["keys"] = keys
     if action.choices is not None:
         entry["choices"] = sorted(str(choice) for choice in action.choices if choice is not None)
     if isinstance(action, argparse._AppendAction):  # noqa: SLF001  # argparse has no public name for it
@@ -70,8 +82,9 @@ def described(action: argparse.Action) -> dict[str, Any]:
     return entry
 
 
-def main() -> None:
-    with contextlib.redirect_stdout(io.StringIO()):
+def flags() -> str:
+    """The options of the installed engine, as JSON."""
+    with contextlib.redirect_stdout(io.StringIO()):  # the engine speaks at import
         version = importlib.import_module("vllm").__version__
         parser = serve_parser()
     options = {
@@ -80,8 +93,8 @@ def main() -> None:
         if action.option_strings and not isinstance(action, argparse._HelpAction)  # noqa: SLF001
     }
     release = ".".join(version.split(".")[:2])
-    OUTPUT.write(json.dumps({"release": release, "options": options}, indent=1, sort_keys=True) + "\n")
+    return json.dumps({"release": release, "options": options}, indent=1, sort_keys=True) + "\n"
 
 
 if __name__ == "__main__":
-    main()
+    sys.stdout.write(flags())

@@ -23,6 +23,20 @@ from speculator_operator.errors import Refused
 #: Older engines have known holes (CVE-2026-22807, CVE-2026-27893, and CVE-2026-44223 in speculative decoding).
 OLDEST = (0, 20)
 DEFAULT_PORT = 8000
+#: The methods of the engine that may be asked for.
+METHODS = (
+    "draft_model",
+    "dflash",
+    "dspark",
+    "eagle",
+    "eagle3",
+    "medusa",
+    "mlp_speculator",
+    "mtp",
+    "ngram",
+    "ngram_gpu",
+    "suffix",
+)
 
 _TAG_VERSION = re.compile(r"v?(\d+\.\d+(?:\.\d+)?)(?:(?:[-_.]|(?=[a-z]))[A-Za-z0-9_.-]*)?")
 _MOVING_TAGS = re.compile(r"(latest([-_.].*)?|nightly|main|master|dev|edge|stable)")
@@ -251,19 +265,6 @@ def _drafting_schedule(value: Any) -> bool:
 
 
 _BOOLEAN = _Rule("true or false", lambda value: isinstance(value, bool))
-_METHODS = (
-    "draft_model",
-    "dflash",
-    "dspark",
-    "eagle",
-    "eagle3",
-    "medusa",
-    "mlp_speculator",
-    "mtp",
-    "ngram",
-    "ngram_gpu",
-    "suffix",
-)
 _NEEDS_DRAFT = frozenset(("draft_model", "dflash", "eagle", "eagle3", "medusa", "mlp_speculator"))
 #: The engine knows the number of tokens of these by itself.
 _OWN_TOKENS = frozenset(("mlp_speculator", "suffix"))
@@ -277,7 +278,7 @@ _RULES: Mapping[str, _Rule] = {
     "enforce_eager": _BOOLEAN,
     "index_share_for_mtp_iteration": _BOOLEAN,
     "max_model_len": _whole(1, 2**31 - 1),
-    "method": _one_of(*_METHODS),
+    "method": _one_of(*METHODS),
     "model": _text("a repository, org/repo", api.REPOSITORY_PATTERN.removeprefix("^").removesuffix("$")),
     "num_speculative_tokens": _whole(1, 64),
     "num_speculative_tokens_per_batch_size": _Rule(
@@ -340,6 +341,7 @@ _REFUSED_METHODS = {
 }
 _REFUSED_KEYS = {
     "code_revision": "code of a model is never run",
+    "disable_eagle_block_drop": "it is an experiment of the engine's, to measure with",
     "draft_load_config": "the draft is loaded as the verifier is",
     "synthetic_acceptance_length": "it fakes acceptance",
     "synthetic_acceptance_rates": "it fakes acceptance",

@@ -43,7 +43,10 @@ _WHAT = {
 
 @dataclass(frozen=True)
 class Option:
-    """An option as the engine's parser has it. ``values`` is argparse's nargs: a number, ``?``, ``+`` or ``*``."""
+    """An option as the engine's parser has it. ``values`` is argparse's nargs: a number, ``?``, ``+`` or ``*``.
+
+    ``keys`` are those that its JSON object may have; none where the engine doesn't say.
+    """
 
     name: str
     strings: tuple[str, ...]
@@ -51,6 +54,7 @@ class Option:
     type: str
     optional: bool
     choices: tuple[str, ...]
+    keys: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -228,6 +232,7 @@ def _releases() -> Mapping[tuple[int, ...], Mapping[str, Option]]:
                 type=described.get("type", "str"),
                 optional=described.get("optional", False),
                 choices=tuple(described.get("choices", ())),
+                keys=tuple(described.get("keys", ())),
             )
             by_string |= dict.fromkeys(option.strings, option)
         releases[_release(data["release"])] = by_string
@@ -350,18 +355,20 @@ def _values(args: Sequence[str], index: int, option: Option, spelled: str, expli
 
 def _checked(argument: Argument, option: Option, text: str) -> None:
     """Converts a value as the engine's parser would, to see whether it can be."""
-    if argument.path is not None:
-        _dotted(argument)
-        return
-    if option.optional and text in ("", "None"):
+    if argument.path is None and option.optional and text in ("", "None"):
         return
     try:
-        value = _converted(option.type, text)
+        value = _converted(option.type, text) if argument.path is None else _dotted(argument)
     except (ValueError, RecursionError, OverflowError):
         what = _WHAT.get(option.type, "text")
         raise _refusal(argument.index, f"{argument.option} takes {what}, not {_shown(text)}") from None
     if option.choices and str(value) not in option.choices:
         raise _refusal(argument.index, f"{argument.option} is one of {', '.join(option.choices)}, not {_shown(text)}")
+    for key in value if option.keys else ():
+        if key not in option.keys:
+            near = difflib.get_close_matches(key, option.keys, 1)
+            hint = f"; did you mean {near[0]}?" if near else f", only {', '.join(option.keys)}"
+            raise _refusal(argument.index, f"{argument.option} has no key {_shown(key)}{hint}")
 
 
 def _converted(kind: str, text: str) -> Any:
@@ -417,7 +424,11 @@ def _with_human_integers(text: str) -> str:
 
 
 def _dotted(argument: Argument) -> dict[str, Any]:
-    """The nested object that a dotted key stands for: ``x.a.b=1`` is ``{"a": {"b": 1}}``, ``x.a+=1,2`` a list."""
+    """The nested object that a dotted key stands for: ``x.a.b=1`` is ``{"a": {"b": 1}}``, ``x.a+=1,2`` a list.
+
+    Raises:
+        ValueError, OverflowError, RecursionError: the value is a number or an object that Python can't hold.
+    """
     path, text = argument.path or "", argument.values[0]
     if path.endswith("+"):
         value: Any = text.split(",")
@@ -429,10 +440,6 @@ def _dotted(argument: Argument) -> dict[str, Any]:
                 value = human_integer(text)
             except ValueError:
                 value = text
-            except OverflowError:
-                raise _refusal(argument.index, f"{_shown(text)} is too large a number") from None
-        except (ValueError, RecursionError):
-            raise _refusal(argument.index, f"{_shown(text)} can't be read as a value") from None
     for key in reversed(path.removesuffix("+").split(".")):
         value = {key: value}
     nested: dict[str, Any] = value
