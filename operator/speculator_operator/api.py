@@ -773,9 +773,10 @@ class SpeculatorDeployment(BaseModel):
 def _refusal(error: ValidationError) -> Refused:
     first, *others = error.errors(include_url=False)
     context = first.get("ctx", {})
-    field = ".".join(("spec", *(str(part) for part in first["loc"]))) + context.get("field", "")
+    parts = (f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"] if part != "[key]")
+    field = f"spec{''.join(parts)}{context.get('field', '')}"
     more = f" ({len(others)} more)" if others else ""
-    given = "" if first["type"] in ("missing", "rule") else f", not {str(first['input'])[:100]!r}"
+    given = "" if first["type"] in ("missing", "rule") else f", not {repr(first['input'])[:100]}"
     return Refused(context.get("reason", Reason.SPEC_INVALID), f"{field}: {first['msg']}{given}{more}", field=field)
 
 

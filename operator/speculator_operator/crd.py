@@ -40,7 +40,7 @@ _COLUMNS: tuple[tuple[str, str, str, int], ...] = (
 
 
 #: What a structural schema may say in pydantic's words; titles and pydantic's own bookkeeping stay behind.
-_KEPT = (
+KEPT = (
     "type",
     "description",
     "enum",
@@ -145,7 +145,7 @@ def structural(schema: dict[str, Any]) -> dict[str, Any]:
         if "anyOf" in node:
             (plain,) = (choice for choice in node["anyOf"] if choice != {"type": "null"})
             return rewrite({**plain, **{key: value for key, value in node.items() if key != "anyOf"}})
-        result = {key: node[key] for key in _KEPT if key in node}
+        result = {key: node[key] for key in KEPT if key in node}
         if "description" in result:
             result["description"] = " ".join(result["description"].split())
         if "items" in node:
