@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.apiproxy import ApiProxy
 from tools.localcluster.controlplane import ControlPlane
 from tools.localcluster.simulated import SimulatedNodes
 
@@ -47,3 +48,10 @@ def namespace(cluster: ControlPlane) -> Iterator[str]:
     cluster.kubectl("create", "namespace", name)
     yield name
     cluster.kubectl("delete", "namespace", name, "--wait=false")
+
+
+@pytest.fixture
+def proxy(cluster: ControlPlane) -> Iterator[ApiProxy]:
+    """Between a client and the API server: ``cluster.kubeconfig_for("operator", server=proxy.url)``."""
+    with ApiProxy(cluster.url, cluster.ca) as between:
+        yield between
