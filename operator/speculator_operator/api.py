@@ -340,7 +340,7 @@ ResourceName = Annotated[
     Field(
         max_length=317,
         pattern=RESOURCE_PATTERN,
-        description="cpu, memory, ephemeral-storage, hugepages-<size>, or an extended resource such as example.com/nic",
+        description="cpu, memory, ephemeral-storage, hugepages-2Mi, or an extended resource such as example.com/nic",
     ),
 ]
 Free = Annotated[
@@ -440,7 +440,14 @@ class Speculation(_Model):
             AfterValidator(_tokens_in),
             Field(
                 json_schema_extra={
-                    "properties": {"num_speculative_tokens": {"type": "integer", "minimum": 1, "maximum": 64}}
+                    "properties": {
+                        "num_speculative_tokens": {
+                            "type": "integer",
+                            "description": "As `spec.speculation.numSpeculativeTokens`.",
+                            "minimum": 1,
+                            "maximum": 64,
+                        }
+                    }
                 },
             ),
         ]
