@@ -20,6 +20,10 @@ from tools.localcluster.binaries import cache
 
 APT_SECONDS = 600.0
 
+BINUTILS = ("as", "ld", "readelf")
+#: Loading a second C library beside the system's would mix the two.
+_OF_ANY_SYSTEM = ("libc6", "libgcc-s1", "gcc-12-base")
+
 #: What the chroot of a merged /usr lacks until these exist; packages ship files on both sides.
 _MERGED = ("bin", "sbin", "lib", "lib64")
 
@@ -57,17 +61,21 @@ def runc() -> tuple[Path, Path | None]:
     found = shutil.which("runc")
     if found:
         return Path(found), None
-    target = cache() / "packages" / "runc"
-    with locked(target.with_name("runc.lock"), "another process to download runc"):
-        if not target.is_dir():
-            say(f"Downloading runc into {target} (once; a few MB)")
-            partial = Path(tempfile.mkdtemp(prefix=".runc.", dir=target.parent))
-            try:
-                unpack(["runc", "libseccomp2"], partial)
-                partial.rename(target)
-            finally:
-                shutil.rmtree(partial, ignore_errors=True)
+    target = _unpacked("runc", ["runc", "libseccomp2"])
     return next(target.rglob("sbin/runc")), next(target.rglob("libseccomp.so.2")).parent
+
+
+def with_binutils() -> dict[str, str]:
+    """The environment in which the assembler and the linker are on the PATH.
+
+    Raises:
+        PackagesUnavailable: they are neither here nor to be had.
+    """
+    if all(shutil.which(tool) for tool in BINUTILS):
+        return dict(os.environ)
+    target = _unpacked("binutils", [name for name in closure(["binutils"]) if name not in _OF_ANY_SYSTEM])
+    libraries = ":".join(sorted({str(path.parent) for path in target.rglob("*.so*")}))
+    return os.environ | {"PATH": f"{target}/usr/bin:{os.environ.get('PATH', '')}", "LD_LIBRARY_PATH": libraries}
 
 
 def closure(packages: Iterable[str]) -> list[str]:
@@ -96,6 +104,20 @@ def unpack(packages: Iterable[str], root: Path) -> None:
                 archive.stdout.close()
             if archive.wait() or extracted.returncode:
                 raise PackagesUnavailable(f"{package.name} can't be unpacked: {extracted.stderr.strip()[-1000:]}")
+
+
+def _unpacked(name: str, packages: list[str]) -> Path:
+    target = cache() / "packages" / name
+    with locked(target.with_name(f"{name}.lock"), f"another process to download {name}"):
+        if not target.is_dir():
+            say(f"Downloading {name} into {target} (once; a few MB)")
+            partial = Path(tempfile.mkdtemp(prefix=f".{name}.", dir=target.parent))
+            try:
+                unpack(packages, partial)
+                partial.rename(target)
+            finally:
+                shutil.rmtree(partial, ignore_errors=True)
+    return target
 
 
 def _apt(command: list[str], cwd: str | None = None) -> str:
