@@ -32,14 +32,18 @@ $(VENV)/.made: requirements/dev.txt pyproject.toml
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
-LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
-	--custom-compile-command "make lock" $(if $(UPGRADE),--upgrade)
+LOCK = uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
+	--custom-compile-command "make $@" $(if $(UPGRADE),--upgrade)
 
 .PHONY: lock
 lock: venv ## Resolve the dependencies of pyproject.toml anew (UPGRADE=1 takes newer releases)
 	$(BIN)/$(LOCK) pyproject.toml -o requirements/runtime.txt
 	$(BIN)/$(LOCK) pyproject.toml --extra dev --constraints requirements/runtime.txt -o requirements/dev.txt
 	echo hatchling | $(BIN)/$(LOCK) - --constraints requirements/dev.txt -o requirements/build.txt
+
+.PHONY: lock-engine
+lock-engine: venv ## Resolve the engine's dependencies anew
+	$(BIN)/$(LOCK) requirements/engine-cpu.in --override requirements/engine-overrides.txt -o $(ENGINE_LOCK)
 
 .PHONY: generate
 generate: venv ## Write the generated files anew: the CRD and docs/reference.md
@@ -63,6 +67,10 @@ verify: generated ## All static checks: generated files, format, lint, types, im
 	$(BIN)/ruff check $(CODE)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+.PHONY: binaries
+binaries: venv ## Build the cluster's binaries ahead (once per machine: 15 minutes on 2 cores)
+	$(BIN)/python -m tools.localcluster.binaries
 
 .PHONY: unit
 unit: venv ## Unit tests: seconds, nothing but Python
