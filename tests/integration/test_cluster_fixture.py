@@ -80,6 +80,7 @@ def config_map(name: str) -> dict[str, Any]:
     return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}}
 
 
+@pytest.mark.skipif("KUBEBUILDER_ASSETS" in os.environ, reason="KUBEBUILDER_ASSETS may hold another version")
 def test_the_server_reports_the_version_that_was_built(cluster: ControlPlane) -> None:
     reported = json.loads(cluster.kubectl("version", "-ojson"))["serverVersion"]["gitVersion"]
     assert reported == version("kubernetes", "k8s.io/kubernetes")
@@ -270,6 +271,14 @@ def test_no_process_is_left_when_the_owner_is_killed(
         owner.wait(20)
     eventually(lambda: _running(directory) == [])
     assert directory.exists() == folder_is_left
+
+
+def test_a_server_that_cannot_start_is_named_with_its_last_words() -> None:
+    with (
+        pytest.raises(ProcessDied, match=r"(?s)kube-apiserver ended with exit code 1:.*unknown flag: --no-such-flag"),
+        ControlPlane(api_server_args=["--no-such-flag"]),
+    ):
+        pass
 
 
 def test_a_process_that_died_is_named_with_its_last_words(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
+import importlib.util
 import os
 import re
 import shutil
@@ -55,6 +56,8 @@ GO_WHEEL_HASHES = (  # of each platform
     "c0dbc08e9a5a827966c8f2d6fb627668e78ab0f9732035564e24d046a185d92b",
     "efc17389b78138c27ce3c74275a146ce5e2b39c3969f57a170bbcfe303baf91b",
 )
+
+FLAGS = "-mod=readonly -modcacherw -buildvcs=false"  # a module cache that can be written to can also be deleted
 
 PROGRESS_SECONDS = 20.0
 BUILD_SECONDS = 3600.0
@@ -134,33 +137,40 @@ def _ldflags(module: str) -> str:
 def _build(module: str, output: Path) -> None:
     source = TOOLS / module
     minutes = MODULES[module]
-    go = _go(source)
+    go, environment = _go(source)
     _say(f"Building {module} into {output.parent} (once; about {minutes:g} min on 2 cores, and more to download)")
     _run(
         [str(go), "build", "-ldflags", _ldflags(module), "-o", f"{output}/", "tool"],
         cwd=source,
         what=f"building {module}",
         seconds=BUILD_SECONDS,
-        environment={"CGO_ENABLED": "0", "GOFLAGS": "-mod=readonly -buildvcs=false", "GOWORK": "off"},
+        environment={"CGO_ENABLED": "0", "GOFLAGS": FLAGS, "GOWORK": "off", **environment},
     )
 
 
-def _go(source: Path) -> Path:
-    """Go: the one on the PATH if it is new enough, otherwise a wheel that holds the toolchain."""
+def _go(source: Path) -> tuple[Path, dict[str, str]]:
+    """Go and its environment: the one on the PATH if it is new enough, otherwise a wheel that holds the toolchain.
+
+    Who has Go has its caches already; a Go that we fetch keeps everything in ours.
+    """
     wanted = re.search(r"^go (\S+)", (source / "go.mod").read_text(), re.MULTILINE)
+    if wanted is None:
+        raise BuildFailed(f"{source / 'go.mod'} has no go line")
     on_path = shutil.which("go")
-    if on_path and wanted and _release(_go_version(on_path)) >= _release(wanted[1]):
-        return Path(on_path)
+    if on_path and _release(_go_version(on_path)) >= _release(wanted[1]):
+        return Path(on_path), {}
+    if importlib.util.find_spec("pip") is None:
+        raise BuildFailed(f"Go {wanted[1]} is needed, and {sys.executable} has no pip to fetch it with: install either")
     target = cache() / "go" / GO_WHEEL.replace("==", "-")
     if not target.is_dir():
         with _locked(target.with_name(f"{target.name}.lock"), "another process to download Go"):
             if not target.is_dir():
                 with _appears_whole(target) as partial:
                     _download_go(partial)
-    found = next((path for path in sorted(target.rglob("bin/go")) if path.parent.with_name("src").is_dir()), None)
+    found = next((path for path in target.rglob("bin/go") if path.parent.with_name("src").is_dir()), None)
     if found is None:
-        raise BuildFailed(f"{GO_WHEEL} in {target} holds no Go toolchain; install Go {wanted and wanted[1]} or newer")
-    return found
+        raise BuildFailed(f"{GO_WHEEL} in {target} holds no Go toolchain; install Go {wanted[1]} or newer")
+    return found, {"GOPATH": str(cache() / "go" / "path"), "GOCACHE": str(cache() / "go" / "build")}
 
 
 def _go_version(go: str) -> str:
@@ -235,6 +245,8 @@ def _locked(path: Path, waited_for: str) -> Iterator[None]:
 @contextlib.contextmanager
 def _appears_whole(target: Path) -> Iterator[Path]:
     """A folder beside ``target`` to fill; it gets ``target``'s name when all went well, and vanishes otherwise."""
+    for left_by_a_kill in target.parent.glob(f".{target.name}.*"):  # the lock is ours, so nobody fills it
+        shutil.rmtree(left_by_a_kill, ignore_errors=True)
     partial = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     try:
         yield partial

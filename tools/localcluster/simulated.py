@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from tools.localcluster.binaries import binary
-from tools.localcluster.controlplane import ControlPlane, StartFailed
+from tools.localcluster.controlplane import POLL_SECONDS, ControlPlane, StartFailed
 
 POD_ANNOTATION = "simulated/pod"
 MESSAGE_ANNOTATION = "simulated/message"
@@ -99,14 +99,16 @@ class SimulatedNodes:
     def _wait(self, name: str) -> None:
         """A node takes pods when it is ready and the taint that it is born with has been removed."""
         deadline = time.monotonic() + READY_SECONDS
-        ready: list[str] = []
-        while len(ready) < len(self.names):
+        while True:
             self._control_plane.processes.check()
+            answer = self._control_plane.kubectl("get", "node", f"--selector=simulated={self._prefix}", "-o", "json")
+            ready = sum(_takes_pods(node) for node in json.loads(answer)["items"])
+            if ready == len(self.names):
+                return
             if time.monotonic() > deadline:
                 tail = self._control_plane.processes.tail(name)
-                raise StartFailed(f"{len(ready)} of {len(self.names)} nodes ready; {name} says:\n{tail}")
-            answer = self._control_plane.kubectl("get", "node", f"--selector=simulated={self._prefix}", "-o", "json")
-            ready = [node["metadata"]["name"] for node in json.loads(answer)["items"] if _takes_pods(node)]
+                raise StartFailed(f"{ready} of {len(self.names)} nodes ready; {name} says:\n{tail}")
+            time.sleep(POLL_SECONDS)
 
 
 def _takes_pods(node: dict[str, Any]) -> bool:
