@@ -112,6 +112,9 @@ def speculative_overrides(speculation: api.Speculation, fields: ArgFields) -> di
             ``FlagContradictsField``.
     """
     if speculation.mode is api.SpeculationMode.DISABLED:
+        if fields.speculative:
+            message = "spec.engine.args: they set a speculative config, and spec.speculation.mode is Disabled"
+            raise Refused(Reason.FLAG_CONTRADICTS_FIELD, f"{message}; leave one of them out", field="spec.engine.args")
         return {}
     overrides: dict[str, Any] = {}
     sources: dict[str, str] = {}

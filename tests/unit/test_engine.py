@@ -1,0 +1,467 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from speculator_operator import api
+from speculator_operator.api import Reason
+from speculator_operator.core.checkpoint import Recipe
+from speculator_operator.core.engine import (
+    METHODS,
+    Serving,
+    command_line,
+    draft_reference,
+    engine_version,
+    serving,
+    speculative_config,
+    speculative_overrides,
+)
+from speculator_operator.core.engine_args import ArgFields, fields_from, parse_args
+from speculator_operator.core.resolved import Identity
+from speculator_operator.errors import Refused
+
+VERSION = "0.32.0"
+COMMIT = "d" * 40
+DRAFT = Identity(uri="org/draft", revision=COMMIT)
+FOLDER = Identity(uri="/models/draft", revision=None)
+EAGLE3 = Recipe("eagle3", "eagle3", 3, "org/verifier", {}, {})
+PEAGLE = Recipe("peagle", "eagle3", 5, "org/verifier", {"parallel_drafting": True}, {})
+DFLASH = Recipe("dflash", "dflash", 8, "org/verifier", {}, {})
+
+
+def read(*args: str) -> ArgFields:
+    return fields_from(parse_args(args, VERSION))
+
+
+def resource(**spec: Any) -> api.SpeculatorDeployment:
+    spec = {"model": {"uri": "org/draft"}, **spec}
+    return api.SpeculatorDeployment.from_object({"metadata": {"name": "chat"}, "spec": spec})
+
+
+@pytest.mark.parametrize(
+    ("image", "given", "version"),
+    [
+        ("vllm/vllm-openai:v0.32.0", None, "0.32.0"),
+        ("vllm/vllm-openai:v0.32.0-cu129", None, "0.32.0"),
+        ("vllm/vllm-openai:v0.32.0rc1", None, "0.32.0"),
+        ("localhost/engine-cpu:0.32.0", None, "0.32.0"),
+        ("registry.example:5000/engine:0.20", None, "0.20"),
+        ("registry.example/engine:v0.32.0@sha256:abc", None, "0.32.0"),
+        ("registry.example/engine@sha256:abc", "0.33.1", "0.33.1"),
+        ("registry.example/engine:latest@sha256:abc", "0.33.1", "0.33.1"),
+        ("registry.example/engine:ours", "0.33.1", "0.33.1"),
+        ("registry.example/engine:v0.19.0", "0.33.1", "0.33.1"),
+    ],
+)
+def test_the_version_is_the_tag_s_unless_it_is_set(image: str, given: str | None, version: str) -> None:
+    assert engine_version(image, given) == version
+
+
+@pytest.mark.parametrize(
+    ("image", "given", "reason"),
+    [
+        ("vllm/vllm-openai", None, Reason.IMAGE_UNPINNED),
+        ("vllm/vllm-openai", "0.32.0", Reason.IMAGE_UNPINNED),
+        ("registry.example:5000/engine", None, Reason.IMAGE_UNPINNED),
+        ("vllm/vllm-openai:latest", "0.32.0", Reason.IMAGE_UNPINNED),
+        ("vllm/vllm-openai:latest-cu129", "0.32.0", Reason.IMAGE_UNPINNED),
+        ("vllm/vllm-openai:nightly", "0.32.0", Reason.IMAGE_UNPINNED),
+        ("vllm/vllm-openai:", None, Reason.IMAGE_UNPINNED),
+        ("registry.example/engine:ours", None, Reason.ENGINE_VERSION_UNKNOWN),
+        ("registry.example/engine@sha256:abc", None, Reason.ENGINE_VERSION_UNKNOWN),
+        ("vllm/vllm-openai:v0.19.1", None, Reason.ENGINE_TOO_OLD),
+        ("vllm/vllm-openai:v0.32.0", "0.9", Reason.ENGINE_TOO_OLD),
+    ],
+)
+def test_an_engine_that_moves_is_unknown_or_too_old_is_refused(image: str, given: str | None, reason: Reason) -> None:
+    with pytest.raises(Refused) as caught:
+        engine_version(image, given)
+    assert caught.value.reason == reason
+
+
+SERVING: dict[str, tuple[dict[str, Any], list[str], Serving]] = {
+    "defaults": ({}, [], Serving(1, 1, 8000, ("chat",), None)),
+    "fields": (
+        {"parallelism": {"tensor": 4, "pipeline": 2}, "engine": {"port": 8001}, "model": {"uri": "o/d@v1"}},
+        [],
+        Serving(4, 2, 8001, ("chat",), "v1"),
+    ),
+    "flags": (
+        {},
+        ["-tp=4", "-pp=2", "--port=8001", "--served-model-name", "a", "b", "--revision=v1", "--model=org/draft"],
+        Serving(4, 2, 8001, ("a", "b"), "v1"),
+    ),
+    "flags that say what fields say": (
+        {"parallelism": {"tensor": 4}, "model": {"uri": "hf://org/draft", "servedName": "a", "revision": "v1"}},
+        ["-tp=4", "--served-model-name=a", "--revision=v1", "--model=org/draft"],
+        Serving(4, 1, 8000, ("a",), "v1"),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SERVING)
+def test_a_flag_counts_as_the_field_that_it_mirrors(name: str) -> None:
+    spec, args, expected = SERVING[name]
+    assert serving(resource(**spec), read(*args)) == expected
+
+
+CONTRADICTIONS: dict[str, tuple[dict[str, Any], list[str], str]] = {
+    "tensor": ({"parallelism": {"tensor": 4}}, ["-tp=2"], "-tp says 2, and spec.parallelism.tensor says 4"),
+    "tensor, when it is 1": ({"parallelism": {"tensor": 1}}, ["-tp=2"], "-tp says 2, and spec.parallelism.tensor"),
+    "pipeline": ({"parallelism": {"pipeline": 2}}, ["-pp=1"], "spec.parallelism.pipeline says 2"),
+    "port": ({"engine": {"port": 8001}}, ["--port=8000"], "--port says 8000, and spec.engine.port says 8001"),
+    "model": ({}, ["--model=org/other"], "--model says org/other, and spec.model.uri says org/draft"),
+    "revision": ({"model": {"uri": "o/d@v1"}}, ["--revision=v2"], "spec.model.revision says v1"),
+    "names": ({"model": {"uri": "o/d", "servedName": "a"}}, ["--served-model-name", "a", "b"], "says a b, and"),
+}
+
+
+@pytest.mark.parametrize("name", CONTRADICTIONS)
+def test_a_flag_that_contradicts_its_field_is_refused_with_both_named(name: str) -> None:
+    spec, args, words = CONTRADICTIONS[name]
+    with pytest.raises(Refused) as caught:
+        serving(resource(**spec), read(*args))
+    assert caught.value.reason == Reason.FLAG_CONTRADICTS_FIELD
+    assert words in caught.value.message
+
+
+def overrides(speculation: dict[str, Any], *args: str) -> dict[str, Any]:
+    return speculative_overrides(api.Speculation.model_validate(speculation), read(*args))
+
+
+def test_overrides_come_from_config_fields_and_flags() -> None:
+    speculation = {"numSpeculativeTokens": 4, "config": {"draft-sample-method": "greedy", "enforce_eager": True}}
+    assert overrides(speculation, "-sc.num-speculative-tokens=4", "--spec-model=org/draft") == {
+        "draft_sample_method": "greedy",
+        "enforce_eager": True,
+        "num_speculative_tokens": 4,
+        "model": "org/draft",
+    }
+
+
+def test_a_baseline_has_no_overrides() -> None:
+    assert overrides({"mode": "Disabled"}) == {}
+
+
+def test_a_flag_that_speculates_contradicts_a_baseline() -> None:
+    with pytest.raises(Refused, match=r"spec.speculation.mode is Disabled") as caught:
+        overrides({"mode": "Disabled"}, "--spec-tokens=5")
+    assert caught.value.reason == Reason.FLAG_CONTRADICTS_FIELD
+
+
+@pytest.mark.parametrize(
+    ("speculation", "args", "reason", "words"),
+    [
+        (
+            {"draftTensorParallelSize": 1, "config": {"draft-tensor-parallel-size": 2}},
+            [],
+            Reason.RECIPE_OVERRIDE_INVALID,
+            "config.draft-tensor-parallel-size sets draft_tensor_parallel_size to 2, and spec.speculation.draftTensor",
+        ),
+        (
+            {"config": {"a-b": 1, "a_b": True}},
+            [],
+            Reason.RECIPE_OVERRIDE_INVALID,
+            "spec.speculation.config.a-b sets a_b to 1, and spec.speculation.config.a_b sets it to true",
+        ),
+        (
+            {"numSpeculativeTokens": 4},
+            ["--spec-tokens=5"],
+            Reason.FLAG_CONTRADICTS_FIELD,
+            "spec.speculation.numSpeculativeTokens sets num_speculative_tokens to 4, and spec.engine.args sets it to 5",
+        ),
+    ],
+)
+def test_two_places_that_disagree_are_both_named(
+    speculation: dict[str, Any], args: list[str], reason: Reason, words: str
+) -> None:
+    with pytest.raises(Refused) as caught:
+        overrides(speculation, *args)
+    assert caught.value.reason == reason
+    assert words in caught.value.message
+
+
+def config(recipe: Recipe | None, draft: Identity | None, tensor: int = 4, **overrides: Any) -> dict[str, Any] | None:
+    return speculative_config(
+        recipe=recipe, draft=draft, overrides=overrides, tensor=tensor, max_model_len=4096, version=VERSION
+    )
+
+
+CONFIGS: dict[str, tuple[Recipe | None, Identity | None, dict[str, Any], dict[str, Any] | None]] = {
+    "a regular model": (None, None, {}, None),
+    "a recipe": (
+        EAGLE3,
+        DRAFT,
+        {},
+        {"method": "eagle3", "model": "org/draft", "num_speculative_tokens": 3, "revision": COMMIT},
+    ),
+    "a recipe in a folder": (
+        EAGLE3,
+        FOLDER,
+        {},
+        {"method": "eagle3", "model": "/models/draft", "num_speculative_tokens": 3},
+    ),
+    "a recipe with what it dictates": (
+        PEAGLE,
+        FOLDER,
+        {},
+        {"method": "eagle3", "model": "/models/draft", "num_speculative_tokens": 5, "parallel_drafting": True},
+    ),
+    "a recipe and overrides": (
+        EAGLE3,
+        FOLDER,
+        {"num_speculative_tokens": 2, "quantization": "fp8", "draft_tensor_parallel_size": 1, "max_model_len": 4096},
+        {
+            "method": "eagle3",
+            "model": "/models/draft",
+            "num_speculative_tokens": 2,
+            "draft_tensor_parallel_size": 1,
+            "max_model_len": 4096,
+            "quantization": "fp8",
+        },
+    ),
+    "overrides that say what the checkpoint dictates": (
+        PEAGLE,
+        DRAFT,
+        {"method": "eagle3", "model": "org/draft", "revision": COMMIT, "parallel_drafting": True},
+        {
+            "method": "eagle3",
+            "model": "org/draft",
+            "num_speculative_tokens": 5,
+            "revision": COMMIT,
+            "parallel_drafting": True,
+        },
+    ),
+    "prompt lookup": (
+        None,
+        None,
+        {"prompt_lookup_max": 4, "num_speculative_tokens": 4, "method": "ngram"},
+        {"method": "ngram", "num_speculative_tokens": 4, "prompt_lookup_max": 4},
+    ),
+    "a draft, pinned": (
+        None,
+        DRAFT,
+        {"method": "eagle", "model": "org/draft", "revision": "main", "num_speculative_tokens": 4},
+        {"method": "eagle", "model": "org/draft", "num_speculative_tokens": 4, "revision": COMMIT},
+    ),
+    "the model's own next-token layers": (
+        None,
+        None,
+        {"method": "mtp", "num_speculative_tokens": 1},
+        {"method": "mtp", "num_speculative_tokens": 1},
+    ),
+    "suffixes, as many as there are": (None, None, {"method": "suffix"}, {"method": "suffix"}),
+    "a schedule": (
+        None,
+        None,
+        {
+            "method": "ngram",
+            "num_speculative_tokens": 4,
+            "num_speculative_tokens_per_batch_size": [[1, 8, 4], [9, 64, 0]],
+        },
+        {
+            "method": "ngram",
+            "num_speculative_tokens": 4,
+            "num_speculative_tokens_per_batch_size": [[1, 8, 4], [9, 64, 0]],
+        },
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_the_speculative_config_is_exactly_what_the_engine_gets(name: str) -> None:
+    recipe, draft, overrides, expected = CONFIGS[name]
+    made = config(recipe, draft, **overrides)
+    assert made == expected
+    assert list(made or ()) == list(expected or ()), "the order is part of it"
+
+
+NGRAM = {"method": "ngram", "num_speculative_tokens": 4}
+SCHEDULE = "num_speculative_tokens_per_batch_size"
+INVALID: dict[str, tuple[Recipe | None, dict[str, Any], Reason, str]] = {
+    "another method": (EAGLE3, {"method": "eagle"}, Reason.RECIPE_FIELD_LOCKED, "dictates eagle3, not eagle"),
+    "another draft": (EAGLE3, {"model": "o/x"}, Reason.RECIPE_FIELD_LOCKED, "dictates org/draft, not o/x"),
+    "another commit": (EAGLE3, {"revision": "main"}, Reason.RECIPE_FIELD_LOCKED, "set spec.model.revision"),
+    "drafting in parallel": (EAGLE3, {"parallel_drafting": True}, Reason.RECIPE_FIELD_LOCKED, "dictates false"),
+    "drafting in turn": (PEAGLE, {"parallel_drafting": False}, Reason.RECIPE_FIELD_LOCKED, "dictates true"),
+    "dflash in turn": (DFLASH, {"parallel_drafting": False}, Reason.RECIPE_FIELD_LOCKED, "dictates true"),
+    "no method": (None, {"num_speculative_tokens": 4}, Reason.RECIPE_OVERRIDE_INVALID, "config.method: the model"),
+    "an unknown method": (None, {"method": "hope"}, Reason.RECIPE_OVERRIDE_INVALID, "one of draft_model"),
+    "a method that is no text": (None, {"method": ["ngram"]}, Reason.RECIPE_OVERRIDE_INVALID, "config.method"),
+    "code for a method": (None, {"method": "custom_class"}, Reason.RECIPE_OVERRIDE_INVALID, "load code"),
+    "a method that drafts nothing": (
+        None,
+        {"method": "extract_hidden_states"},
+        Reason.RECIPE_OVERRIDE_INVALID,
+        "drafts nothing",
+    ),
+    "an old name": (None, {"method": "deepseek_mtp"}, Reason.RECIPE_OVERRIDE_INVALID, "write mtp"),
+    "no tokens": (None, {"method": "ngram"}, Reason.RECIPE_OVERRIDE_INVALID, "num_speculative_tokens: it must be set"),
+    "no draft": (
+        None,
+        {"method": "eagle3", "num_speculative_tokens": 1},
+        Reason.RECIPE_OVERRIDE_INVALID,
+        "config.model",
+    ),
+    "too many tokens": (EAGLE3, {"num_speculative_tokens": 65}, Reason.RECIPE_OVERRIDE_INVALID, "from 1 to 64, not 65"),
+    "true for a number": (EAGLE3, {"num_speculative_tokens": True}, Reason.RECIPE_OVERRIDE_INVALID, "not true"),
+    "null": (EAGLE3, {"quantization": None}, Reason.RECIPE_OVERRIDE_INVALID, "not null"),
+    "an unknown key": (EAGLE3, {"tokens": 4}, Reason.RECIPE_OVERRIDE_INVALID, "takes no such key"),
+    "a key of another method": (EAGLE3, {"prompt_lookup_max": 4}, Reason.RECIPE_OVERRIDE_INVALID, "takes no such key"),
+    "the verifier's key": (
+        EAGLE3,
+        {"tensor_parallel_size": 4},
+        Reason.RECIPE_OVERRIDE_INVALID,
+        "draft_tensor_parallel",
+    ),
+    "a shorter context": (EAGLE3, {"max_model_len": 1024}, Reason.RECIPE_OVERRIDE_INVALID, "the verifier's, 4096"),
+    "acceptance made up": (
+        EAGLE3,
+        {"rejection_sample_method": "synthetic"},
+        Reason.RECIPE_OVERRIDE_INVALID,
+        "fakes acceptance",
+    ),
+    "rates made up": (
+        EAGLE3,
+        {"synthetic_acceptance_rates": [1.0]},
+        Reason.RECIPE_OVERRIDE_INVALID,
+        "fakes acceptance",
+    ),
+    "an unknown backend": (EAGLE3, {"moe_backend": "x"}, Reason.RECIPE_OVERRIDE_INVALID, "one of aiter"),
+    "a draft split otherwise": (
+        EAGLE3,
+        {"draft_tensor_parallel_size": 2},
+        Reason.DRAFT_TENSOR_PARALLEL_INVALID,
+        "1 or 4, the verifier's",
+    ),
+    "matches the wrong way round": (
+        None,
+        NGRAM | {"prompt_lookup_min": 4, "prompt_lookup_max": 3},
+        Reason.RECIPE_OVERRIDE_INVALID,
+        "at most prompt_lookup_max, 3",
+    ),
+    "a schedule that drafts nothing when alone": (
+        None,
+        NGRAM | {SCHEDULE: [[1, 4, 0], [5, 8, 4]]},
+        Reason.RECIPE_OVERRIDE_INVALID,
+        "with tokens at batch size 1",
+    ),
+    "a schedule that overlaps": (
+        None,
+        NGRAM | {SCHEDULE: [[1, 4, 1], [4, 8, 4]]},
+        Reason.RECIPE_OVERRIDE_INVALID,
+        "ascending",
+    ),
+    "a schedule of something else": (
+        None,
+        NGRAM | {SCHEDULE: [["1", 4, 1]]},
+        Reason.RECIPE_OVERRIDE_INVALID,
+        "a list of",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", INVALID)
+def test_a_key_that_may_not_be_set_is_refused_with_what_is_allowed(name: str) -> None:
+    recipe, overrides, reason, words = INVALID[name]
+    with pytest.raises(Refused) as caught:
+        config(recipe, DRAFT if recipe else None, **overrides)
+    assert caught.value.reason == reason
+    assert words in caught.value.message
+    assert caught.value.message.startswith("spec.speculation.")
+    assert len(caught.value.message) < 1000
+
+
+def test_a_draft_model_is_split_as_its_verifier_is() -> None:
+    with pytest.raises(Refused, match="it must be 4, the verifier's tensor parallel size, not 1"):
+        config(None, DRAFT, method="draft_model", num_speculative_tokens=4, draft_tensor_parallel_size=1)
+
+
+def test_a_shortlist_needs_a_draft_that_is_not_split() -> None:
+    dspark = Recipe("dspark", "dspark", 4, "org/verifier", {}, {})
+    with pytest.raises(Refused, match="needs a draft_tensor_parallel_size of 1"):
+        config(dspark, DRAFT, dspark_draft_topk=64)
+    made = config(dspark, DRAFT, dspark_draft_topk=64, draft_tensor_parallel_size=1)
+    assert made is not None
+    assert made["dspark_draft_topk"] == 64
+
+
+def test_a_context_that_is_not_known_can_not_be_kept_to() -> None:
+    with pytest.raises(Refused, match=r"config\.max_model_len"):
+        speculative_config(
+            recipe=EAGLE3, draft=DRAFT, overrides={"max_model_len": 4096}, tensor=1, max_model_len=None, version=VERSION
+        )
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_can_be_asked_for(method: str) -> None:
+    made = config(None, DRAFT, method=method, num_speculative_tokens=4)
+    assert made is not None
+    assert made["method"] == method
+
+
+def test_the_draft_of_a_regular_model_is_read_from_where_the_overrides_say() -> None:
+    assert draft_reference({}) is None
+    assert draft_reference({"model": "org/draft"}) == ("org/draft", None)
+    assert draft_reference({"model": "org/draft", "revision": "main"}) == ("org/draft", "main")
+
+
+@pytest.mark.parametrize(
+    "overrides", [{"model": "--x/y"}, {"model": "/etc/x"}, {"model": 1}, {"model": "o/d", "revision": "-x"}]
+)
+def test_a_draft_that_could_not_be_read_is_refused(overrides: dict[str, Any]) -> None:
+    with pytest.raises(Refused) as caught:
+        draft_reference(overrides)
+    assert caught.value.reason == Reason.RECIPE_OVERRIDE_INVALID
+
+
+def test_the_command_is_the_long_form_with_the_user_s_arguments_last() -> None:
+    fields = read("--seed", "42", "-tp", "4", "--max_model_len=4096")
+    command, args = command_line(
+        model="org/verifier",
+        revision="v" * 40,
+        served_names=["chat"],
+        tensor=4,
+        pipeline=1,
+        port=8000,
+        speculative_config=config(EAGLE3, DRAFT),
+        rest=fields.rest,
+        shutdown_timeout=45,
+        version=VERSION,
+    )
+    assert command == ["vllm", "serve", "org/verifier"]
+    assert args == [
+        f"--revision={'v' * 40}",
+        f"--tokenizer-revision={'v' * 40}",
+        "--served-model-name=chat",
+        "--port=8000",
+        "--tensor-parallel-size=4",
+        f'--speculative-config={{"method":"eagle3","model":"org/draft","num_speculative_tokens":3,"revision":"{COMMIT}"}}',
+        "--shutdown-timeout=45",
+        "--seed",
+        "42",
+        "--max_model_len=4096",
+    ]
+
+
+def test_the_command_leaves_out_what_there_is_not() -> None:
+    command, args = command_line(
+        model="/models/plain",
+        revision=None,
+        served_names=["a", "b"],
+        tensor=1,
+        pipeline=2,
+        port=8001,
+        speculative_config=None,
+        rest=(),
+        shutdown_timeout=45,
+        version="0.20.0",
+    )
+    assert command == ["vllm", "serve", "/models/plain"]
+    assert args == [
+        *("--served-model-name", "a", "b"),
+        "--port=8001",
+        "--tensor-parallel-size=1",
+        "--pipeline-parallel-size=2",
+    ]

@@ -1,0 +1,230 @@
+from __future__ import annotations
+
+import json
+from importlib import resources
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from speculator_operator.api import EnvVar, Reason
+from speculator_operator.core.engine_args import (
+    ArgFields,
+    check_env,
+    fields_from,
+    has_option,
+    human_integer,
+    options_of,
+    parse_args,
+)
+from speculator_operator.errors import Refused
+
+VERSION = "0.32.0"
+FLAGS = resources.files("speculator_operator.core") / "engine_flags"
+
+
+def read(*args: str) -> ArgFields:
+    return fields_from(parse_args(args, VERSION))
+
+
+FIELDS: dict[str, tuple[list[str], dict[str, Any]]] = {
+    "nothing": ([], {}),
+    "a field's flag": (["--tensor-parallel-size", "4"], {"tensor": 4}),
+    "its short form": (["-tp=4", "-pp", "2"], {"tensor": 4, "pipeline": 2}),
+    "the last of a repeated flag": (["-tp=4", "--tensor_parallel_size=2"], {"tensor": 2}),
+    "a data-parallel size of one": (["-dp=1"], {}),
+    "several served names": (["--served-model-name", "a", "b"], {"served_names": ("a", "b")}),
+    "a port": (["--port=8001"], {"port": 8001}),
+    "a model and its revision": (["--model=o/m", "--revision", "main"], {"model": "o/m", "revision": "main"}),
+    "a length, for people": (["--max-model-len=4k"], {"max_model_len": 4000}),
+    "a length left to the engine": (["--max-model-len=auto"], {}),
+    "a speculative config": (["-sc", '{"num-speculative-tokens": 3}'], {"speculative": {"num_speculative_tokens": 3}}),
+    "a speculative config by keys": (
+        ["--speculative-config.method=ngram", "--speculative-config.num-speculative-tokens", "3"],
+        {"speculative": {"method": "ngram", "num_speculative_tokens": 3}},
+    ),
+    "a speculative config by flags": (
+        ["--spec-method=eagle3", "--spec-model=o/d", "--spec-tokens=3"],
+        {"speculative": {"method": "eagle3", "model": "o/d", "num_speculative_tokens": 3}},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_flags_that_mirror_fields_are_read(name: str) -> None:
+    args, expected = FIELDS[name]
+    fields = read(*args)
+    assert fields == ArgFields(**expected, flags=fields.flags, rest=fields.rest)
+
+
+def test_the_rest_is_kept_as_written_and_in_order() -> None:
+    fields = read("--seed", "42", "-tp=4", "--max_model_len=4k", "--no-enable-prefix-caching", "-O3", "--port=8001")
+    tokens = [token for argument in fields.rest for token in argument.tokens]
+    assert tokens == ["--seed", "42", "--max_model_len=4k", "--no-enable-prefix-caching", "-O3"]
+
+
+def test_the_flag_as_spelled_is_known_for_messages() -> None:
+    assert read("-tp=4", "--served_model_name=a").flags == {"tensor": "-tp", "served_names": "--served-model-name"}
+
+
+DEEP = "[" * 8000
+REFUSED: dict[str, tuple[list[str], Reason, str]] = {
+    "a pasted command": (["vllm", "serve", "o/m"], Reason.ARGS_INVALID, "args[0]: the arguments start after"),
+    "a pasted model": (["o/m", "--seed=1"], Reason.ARGS_INVALID, "the model is spec.model.uri"),
+    "a flag and its value in one element": (["--seed 1"], Reason.ARGS_INVALID, "or two elements"),
+    "a flag that doesn't exist": (["--seed=1", "--sead=2"], Reason.ARGS_INVALID, "args[1]: '--sead'"),
+    "a misspelled flag": (["--max-modle-len=1"], Reason.ARGS_INVALID, "did you mean --max-model-len?"),
+    "an abbreviation": (["--tensor-parallel=2"], Reason.ARGS_INVALID, "did you mean --tensor-parallel-size?"),
+    "a short form with its value attached": (["-tp4"], Reason.ARGS_INVALID, "'-tp4' is not an option"),
+    "two dashes alone": (["--", "--seed=1"], Reason.ARGS_INVALID, "args[0]: '--'"),
+    "an abbreviation that resembles help": (["--hel"], Reason.ARGS_INVALID, "is not an option"),
+    "help": (["--help"], Reason.ARGS_INVALID, "is not an option"),
+    "a stray word": (["--seed=1", "2"], Reason.ARGS_INVALID, "args[1]: '2' is neither"),
+    "a value for a switch": (["--enforce-eager=true"], Reason.ARGS_INVALID, "takes no value, not 'true'"),
+    "no value": (["--seed"], Reason.ARGS_INVALID, "args[0]: --seed needs a value"),
+    "a flag for a value": (["--seed", "--port=1"], Reason.ARGS_INVALID, "args[0]: --seed needs a value"),
+    "a negative fraction by itself": (["--cpu-offload-gb", "-0.5"], Reason.ARGS_INVALID, "--cpu-offload-gb=VALUE"),
+    "a word for a number": (["--seed=one"], Reason.ARGS_INVALID, "--seed takes a whole number, not 'one'"),
+    "no choice": (["--dtype=int4"], Reason.ARGS_INVALID, "--dtype is one of auto, bfloat16"),
+    "no JSON": (["-sc", "{method: ngram}"], Reason.ARGS_INVALID, "-sc takes JSON"),
+    "JSON that nests too deep": (["-sc", DEEP], Reason.ARGS_INVALID, "-sc takes JSON"),
+    "a key that nests too deep": (["-sc.a", DEEP], Reason.ARGS_INVALID, "-sc takes JSON"),
+    "a number without end": (["-sc.a", "9" * 5000], Reason.ARGS_INVALID, "-sc takes JSON"),
+    "a number beyond all": (["--max-model-len", "9" * 400 + ".0t"], Reason.ARGS_INVALID, "takes a whole number"),
+    "a list for a speculative config": (["-sc", "[]"], Reason.ARGS_INVALID, "-sc takes a JSON object"),
+    "keys of a number": (["--seed.a=1"], Reason.ARGS_INVALID, "--seed takes no keys"),
+    "an empty key": (["-sc..a=1"], Reason.ARGS_INVALID, "has an empty key"),
+    "keys and an object": (["-sc.a=1", "-sc", "{}"], Reason.ARGS_INVALID, "one replaces the other"),
+    "keys of two spellings": (["-sc.a=1", "--speculative-config.b=1"], Reason.ARGS_INVALID, "one replaces the other"),
+    "a key that the config doesn't have": (["-ac.backand=x"], Reason.ARGS_INVALID, "did you mean backend?"),
+    "one key by two flags": (["--spec-tokens=1", "-sc.num_speculative_tokens=1"], Reason.ARGS_INVALID, "both set"),
+    "no devices": (["-tp=0"], Reason.ARGS_INVALID, "-tp must be 1 to 64, not 0"),
+    "a privileged port": (["--port=80"], Reason.ARGS_INVALID, "--port must be 1024 to 65535"),
+    "a name that reads like a variable": (["--served-model-name=$(X)"], Reason.ARGS_INVALID, "it must match"),
+    "no length": (["--max-model-len=0"], Reason.ARGS_INVALID, "must be positive, not 0"),
+    "more than one data-parallel rank": (["-dp=2"], Reason.DATA_PARALLEL_UNSUPPORTED, "use spec.replicas"),
+    "no statistics": (["--disable-log-stats"], Reason.FLAG_REFUSED, "what proves that pods draft"),
+    "another address": (["--host", "127.0.0.1"], Reason.FLAG_REFUSED, "what proves that pods draft"),
+    "a socket file": (["--uds=/tmp/x"], Reason.FLAG_REFUSED, "what proves that pods draft"),
+    "a file of arguments": (["--config=x.yaml"], Reason.FLAG_REFUSED, "what proves that pods draft"),
+    "code of the model's": (["--trust_remote_code"], Reason.FLAG_REFUSED, "makes the engine run code"),
+    "no code of the model's, in so many words": (["--no-trust-remote-code"], Reason.FLAG_REFUSED, "may not be set"),
+    "a key for clients": (["--api-key=x"], Reason.FLAG_REFUSED, "spec.engine.apiKeySecretRef"),
+    "files of the node's": (["--allowed-local-media-path=/"], Reason.FLAG_REFUSED, "files"),
+    "another tokenizer": (["--tokenizer=o/t"], Reason.FLAG_REFUSED, "would not be pinned"),
+    "a pooling model": (["--runner=pooling"], Reason.FLAG_REFUSED, "may be one of auto, generate"),
+    "weights made up": (["--load-format=dummy"], Reason.FLAG_REFUSED, "--load-format may be one of"),
+    "a compiler of one's own": (["-cc", '{"backend": "a.b"}'], Reason.FLAG_REFUSED, "may not set 'backend'"),
+    "a compiler of one's own, by key": (["-cc.backend=a.b"], Reason.FLAG_REFUSED, "may not set 'backend'"),
+    "an optimization level that isn't": (["-Ofast"], Reason.FLAG_REFUSED, "-O may be one of 0, 1, 2, 3"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_bad_arguments_are_refused_with_place_value_and_remedy(name: str) -> None:
+    args, reason, words = REFUSED[name]
+    with pytest.raises(Refused) as caught:
+        read(*args)
+    assert caught.value.reason == reason
+    assert words in caught.value.message
+    assert caught.value.field is not None
+    assert caught.value.message.startswith(f"{caught.value.field}: ")
+    assert len(caught.value.message) < 1000
+
+
+SPELLED = sorted(options_of(VERSION))
+TOKENS = st.one_of(
+    st.sampled_from(SPELLED),
+    st.text(max_size=20),
+    st.builds(
+        "{}{}{}".format, st.sampled_from(SPELLED), st.sampled_from(["=", ".", ".a=", ".a+="]), st.text(max_size=20)
+    ),
+    st.builds(json.dumps, st.recursive(st.none() | st.integers() | st.text(max_size=5), st.lists, max_leaves=5)),
+)
+
+
+@given(st.lists(TOKENS, max_size=6))
+def test_whatever_is_given_is_read_or_refused(args: list[str]) -> None:
+    try:
+        fields = read(*args)
+    except Refused as refused:
+        assert refused.message.startswith("spec.engine.args[")  # noqa: PT017  # most are refused, and none may be else
+    else:
+        assert [token for argument in fields.rest for token in argument.tokens] == [
+            token for token in args if any(token in argument.tokens for argument in fields.rest)
+        ]
+
+
+@pytest.mark.parametrize("entry", [e.name for e in FLAGS.iterdir() if e.name[0].isdigit()])
+def test_every_flag_of_a_release_is_classified_once(entry: str) -> None:
+    policy = json.loads((FLAGS / "policy.json").read_text())
+    classified = [
+        *policy["field"],
+        *policy["allowed"],
+        *(flag for group in policy["refused"] for flag in group["options"]),
+    ]
+    assert len(classified) == len(set(classified))
+    assert set(json.loads((FLAGS / entry).read_text())["options"]) <= set(classified)
+    assert {*policy["values"], *policy["keys"]} <= set(policy["allowed"])
+
+
+@pytest.mark.parametrize(
+    ("version", "known"),
+    [("0.20.0", False), ("0.31.9", False), ("0.32", True), ("0.32.1", True), ("0.40.0", True), ("1.0.0", True)],
+)
+def test_an_engine_has_the_options_of_the_nearest_release_that_is_known(version: str, known: bool) -> None:
+    assert "--tensor-parallel-size" in options_of(version)
+    assert has_option(version, "--shutdown-timeout") is known
+    assert not has_option(version, "--no-such-option")
+
+
+@pytest.mark.parametrize(
+    ("text", "number"), [("4096", 4096), ("4k", 4000), ("4K", 4096), ("25.6k", 25600), ("1.5M", None), ("x", None)]
+)
+def test_numbers_for_people(text: str, number: int | None) -> None:
+    if number is None:
+        with pytest.raises(ValueError, match="invalid literal"):
+            human_integer(text)
+    else:
+        assert human_integer(text) == number
+
+
+def variable(name: str, *, secret: bool = False) -> EnvVar:
+    source = {"valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}} if secret else {"value": "1"}
+    return EnvVar.model_validate({"name": name, **source})
+
+
+@pytest.mark.parametrize("name", ["VLLM_CPU_KVCACHE_SPACE", "VLLM_LOGGING_LEVEL", "NCCL_DEBUG", "OMP_NUM_THREADS"])
+def test_variables_that_tune_are_allowed(name: str) -> None:
+    check_env([variable(name)])
+
+
+def test_a_token_is_allowed_from_a_secret() -> None:
+    check_env([variable("HF_TOKEN", secret=True)])
+
+
+ENVIRONMENT: dict[str, tuple[list[EnvVar], str]] = {
+    "a token in clear": ([variable("HF_TOKEN")], "use valueFrom.secretKeyRef"),
+    "the development mode": ([variable("OMP_NUM_THREADS"), variable("VLLM_SERVER_DEV_MODE")], "env[1].name"),
+    "adapters at run time": ([variable("VLLM_ALLOW_RUNTIME_LORA_UPDATING")], "may not be set"),
+    "plugins": ([variable("VLLM_PLUGINS")], "may not be set"),
+    "another model in its place": ([variable("VLLM_MODEL_REDIRECT_PATH")], "may not be set"),
+    "a library": ([variable("LD_PRELOAD")], "may not be set"),
+    "a module path": ([variable("PYTHONPATH")], "may not be set"),
+    "a proxy": ([variable("HTTPS_PROXY")], "may not be set"),
+    "a library of the network's": ([variable("NCCL_NET_PLUGIN")], "may not be set"),
+    "another hub": ([variable("HF_ENDPOINT")], "the hub is the installation's"),
+    "a key for clients": ([variable("VLLM_API_KEY", secret=True)], "set spec.engine.apiKeySecretRef"),
+    "another home": ([variable("HOME")], "may not be set"),
+    "one name twice": ([variable("NCCL_DEBUG"), variable("NCCL_DEBUG")], "is given twice"),
+}
+
+
+@pytest.mark.parametrize("name", ENVIRONMENT)
+def test_other_variables_are_refused_by_place_and_name(name: str) -> None:
+    variables, words = ENVIRONMENT[name]
+    with pytest.raises(Refused) as caught:
+        check_env(variables)
+    assert caught.value.reason == Reason.ENV_REFUSED
+    assert words in caught.value.message
