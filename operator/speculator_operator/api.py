@@ -779,11 +779,12 @@ class SpeculatorDeployment(BaseModel):
 
 def _refusal(error: ValidationError) -> Refused:
     first, *others = error.errors(include_url=False)
-    context = first.get("ctx", {})
+    context = first.get("ctx", {}) if first["type"] == "rule" else {}
     parts = (f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"] if part != "[key]")
     field = f"spec{''.join(parts)}{context.get('field', '')}"
     more = f" ({len(others)} more)" if others else ""
-    given = "" if first["type"] in ("missing", "rule") else f", not {repr(first['input'])[:100]}"
+    untold = first["type"] in ("missing", "rule") or {"args", "env"} & set(first["loc"])  # there may be a token in it
+    given = "" if untold else f", not {repr(first['input'])[:100]}"
     return Refused(context.get("reason", Reason.SPEC_INVALID), f"{field}: {first['msg']}{given}{more}", field=field)
 
 
@@ -850,7 +851,7 @@ class Resolved(_Model):
     """Why nothing is drafted: RegularModel or Disabled."""
     verification: Word | None = None
     """Whether pods have to prove that they draft."""
-    served_name: Word | None = None
+    served_name: Text | None = None
     """The model's name in the API."""
     tensor: Count | None = None
     """The tensor parallel size."""

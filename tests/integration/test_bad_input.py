@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from speculator_operator import api
+from speculator_operator.core import render
+from speculator_operator.settings import Settings
 from tests.support import inputs
 from tools.localcluster.controlplane import ControlPlane
 
@@ -44,6 +46,13 @@ def test_a_bad_name_is_refused(cluster: ControlPlane, name: str) -> None:
 def test_what_the_schema_allows_is_taken(cluster: ControlPlane, case: str) -> None:
     spec = {**inputs.GOOD, **{name: spec for name, (_, spec) in inputs.BAD_FOR_THE_OPERATOR.items()}}[case]
     assert said(cluster, inputs.resource(spec)).rstrip().endswith("created (server dry run)")
+
+
+@pytest.mark.parametrize("case", inputs.GOOD)
+def test_what_the_schema_allows_makes_a_deployment_that_is_taken(cluster: ControlPlane, case: str) -> None:
+    resource = api.SpeculatorDeployment.from_object(inputs.resource(inputs.GOOD[case]))
+    template = render.pod_template(resource, inputs.RESOLVED, Settings())
+    assert "created" in said(cluster, render.deployment(resource, template))
 
 
 @pytest.fixture

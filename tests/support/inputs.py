@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from speculator_operator import api
+from speculator_operator.core.resolved import Identity, Origin, Resolved
 
 Spec = dict[str, Any]
 
@@ -35,6 +36,29 @@ def _env(**variable: object) -> Spec:
 
 
 SECRET = {"name": "hub", "key": "token"}
+
+_IDENTITY = Identity(uri=URI, revision="0" * 40)
+
+#: What a resolution of the good ones may have found.
+RESOLVED = Resolved(
+    model=_IDENTITY,
+    draft=_IDENTITY,
+    verifier=_IDENTITY,
+    method="eagle3",
+    num_speculative_tokens=3,
+    speculative_config={"method": "eagle3"},
+    off=None,
+    verification=api.Verification.REQUIRED,
+    served_name=NAME,
+    tensor=4,
+    pipeline=1,
+    port=8000,
+    image="vllm/vllm-openai:v0.32.0",
+    engine_version="0.32.0",
+    command=["vllm", "serve", URI],
+    args=["--seed=42"],
+    sources=[Origin(field="tensor", value="4", source="spec.parallelism.tensor")],
+)
 
 #: What is wrong -> the field that has to be named, and the spec.
 BAD: dict[str, tuple[str, Spec]] = {
@@ -294,7 +318,7 @@ GOOD: dict[str, Spec] = {
     "quantities of all kinds": {
         "resources": {
             "requests": {"cpu": 4, "memory": "16Gi", "ephemeral-storage": "1e9", "hugepages-2Mi": "0"},
-            "limits": {"cpu": "1500m", "memory": "1.5Ti", "example.com/nic": "1"},
+            "limits": {"cpu": "5500m", "memory": "1.5Ti", "hugepages-2Mi": "0", "example.com/nic": "1"},
         }
     },
     "the accelerators of another maker": {

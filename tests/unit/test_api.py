@@ -54,6 +54,25 @@ def test_a_refusal_bears_the_reason_of_the_rule(spec: inputs.Spec, reason: str) 
     assert refused.value.reason == reason
 
 
+@pytest.mark.parametrize(
+    "engine",
+    [
+        pytest.param({"env": [{"name": "HF_TOKEN", "value": "hf_secret" * 600}]}, id="a variable"),
+        pytest.param({"args": ["--api-key=hf_secret" * 600]}, id="an argument"),
+    ],
+)
+def test_what_may_be_a_token_is_not_repeated(engine: inputs.Spec) -> None:
+    with pytest.raises(Refused) as refused:
+        api.SpeculatorDeployment.from_object(inputs.resource({"engine": engine}))
+    assert "hf_secret" not in refused.value.message
+
+
+@pytest.mark.parametrize("spec", [None, [], "x", 4], ids=repr)
+def test_a_spec_that_is_no_object_is_refused(spec: object) -> None:
+    with pytest.raises(Refused, match=r"SpecInvalid: spec"):
+        api.SpeculatorDeployment.from_object({"metadata": {"name": inputs.NAME}, "spec": spec})
+
+
 def test_the_number_of_further_errors_is_said() -> None:
     with pytest.raises(Refused, match=r"spec\.parallelism\.tensor: .*, not 0 \(1 more\)"):
         api.SpeculatorDeployment.from_object(inputs.resource({"parallelism": {"tensor": 0}, "replicas": -1}))

@@ -10,7 +10,6 @@ import yaml
 
 from speculator_operator import api, crd
 from speculator_operator.core import status
-from speculator_operator.core.resolved import Identity, Origin, Resolved
 from speculator_operator.core.status import Facts
 from tests.support import inputs
 
@@ -106,29 +105,9 @@ def test_two_calls_share_nothing() -> None:
 
 
 def test_the_schema_has_a_place_for_all_that_the_status_says() -> None:
-    identity = Identity(uri="org/model", revision="0" * 40)
-    resolved = Resolved(
-        model=identity,
-        draft=identity,
-        verifier=identity,
-        method="eagle3",
-        num_speculative_tokens=3,
-        speculative_config={"method": "eagle3"},
-        off=None,
-        verification=api.Verification.REQUIRED,
-        served_name="kept",
-        tensor=4,
-        pipeline=1,
-        port=8000,
-        image="vllm/vllm-openai:v0.32.0",
-        engine_version="0.32.0",
-        command=["vllm", "serve", "org/model"],
-        args=["--seed=42"],
-        sources=[Origin(field="tensor", value="4", source="spec.parallelism.tensor")],
-    )
     facts = Facts(
         current=True,
-        resolved=resolved,
+        resolved=inputs.RESOLVED,
         revision="kept-0123456789",
         problem=None,
         deployment=None,
