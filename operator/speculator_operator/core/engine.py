@@ -119,7 +119,7 @@ def speculative_overrides(speculation: api.Speculation, fields: ArgFields) -> di
     overrides: dict[str, Any] = {}
     sources: dict[str, str] = {}
     for key, value in (speculation.config or {}).items():
-        _add(overrides, sources, key.replace("-", "_"), value, f"spec.speculation.config.{key}")
+        _add(overrides, sources, key.replace("-", "_"), value, f"spec.speculation.config.{key[:100]}")
     for key, value, place in (
         ("num_speculative_tokens", speculation.num_speculative_tokens, "numSpeculativeTokens"),
         ("draft_tensor_parallel_size", speculation.draft_tensor_parallel_size, "draftTensorParallelSize"),
@@ -364,7 +364,9 @@ def _agree(
 def _shown(value: Any) -> str:
     if isinstance(value, tuple):
         value = " ".join(value)
-    text = value if isinstance(value, str) else json.dumps(value, default=str)
+    if isinstance(value, dict | list):
+        return "an object" if isinstance(value, dict) else "a list"
+    text = value if isinstance(value, str) else json.dumps(value)
     return text if len(text) <= 100 else text[:97] + "..."
 
 
@@ -378,7 +380,7 @@ def _add(
 ) -> None:
     if key in overrides and not _same(overrides[key], value):
         message = (
-            f"{sources[key]} sets {key} to {_shown(overrides[key])}, and {place} sets it to {_shown(value)}; "
+            f"{sources[key]} sets {key[:100]} to {_shown(overrides[key])}, and {place} sets it to {_shown(value)}; "
             "set one of them"
         )
         raise Refused(reason, message, field=place)

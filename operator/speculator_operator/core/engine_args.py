@@ -29,6 +29,9 @@ _HUMAN_INTEGER = re.compile(r"(\d+(?:\.\d+)?)([kKmMgGtT])")
 _DECIMAL = {"k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 _BINARY = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 _QUOTED = re.compile(r'("(?:[^"\\]|\\.)*")')
+#: Deeper JSON and larger numbers than these are nothing that an option takes, and would be trouble further on.
+_DEEPEST = 32
+_LARGEST = 2**63
 _JSON_TYPES = ("json", "json_object", "str_or_json")
 _WHAT = {
     "int": "a whole number",
@@ -384,11 +387,11 @@ def _converted(kind: str, text: str) -> Any:
         case "folded":
             return text.lower().replace("-", "_")
         case "json":
-            return json.loads(text)
+            return _loaded(text)
         case "json_object":
-            return _object(json.loads(_with_human_integers(text)))
+            return _object(_loaded(_with_human_integers(text)))
         case "str_or_json":
-            return json.loads(text) if re.fullmatch(r"(?s)\s*\{.*\}\s*", text) else text
+            return _loaded(text) if re.fullmatch(r"(?s)\s*\{.*\}\s*", text) else text
     return text
 
 
@@ -402,15 +405,38 @@ def human_integer(text: str) -> int:
     """``4096``, ``4k`` (4,000), ``4K`` (4,096), ``25.6k``; k, m, g and t. A fraction goes with the small letters only.
 
     Raises:
-        ValueError: it is none of these.
+        ValueError, OverflowError: it is none of these, or doesn't fit in 64 bits.
     """
     text = text.strip()
     if not (match := _HUMAN_INTEGER.fullmatch(text)):
-        return int(text)
-    number, suffix = match.groups()
-    if suffix in _BINARY:
-        return int(number) * _BINARY[suffix]
-    return int(float(number) * _DECIMAL[suffix])
+        number = int(text)
+    elif match[2] in _BINARY:
+        number = int(match[1]) * _BINARY[match[2]]
+    else:
+        number = int(float(match[1]) * _DECIMAL[match[2]])
+    if not -_LARGEST <= number < _LARGEST:
+        raise OverflowError("more than 64 bits")
+    return number
+
+
+def _loaded(text: str) -> Any:
+    """JSON, no deeper than any option's.
+
+    Raises:
+        ValueError, RecursionError: it is none, or too deep.
+    """
+    value = json.loads(text)
+    level = [value]
+    for _ in range(_DEEPEST):
+        if not level:
+            return value
+        level = [
+            inner
+            for outer in level
+            if isinstance(outer, dict | list)
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+        ]
+    raise ValueError("too deep")
 
 
 def _with_human_integers(text: str) -> str:
@@ -434,13 +460,16 @@ def _dotted(argument: Argument) -> dict[str, Any]:
         value: Any = text.split(",")
     else:
         try:
-            value = json.loads(text)
+            value = _loaded(text)
         except json.JSONDecodeError:
             try:
                 value = human_integer(text)
             except ValueError:
                 value = text
-    for key in reversed(path.removesuffix("+").split(".")):
+    keys = path.removesuffix("+").split(".")
+    if len(keys) > _DEEPEST:
+        raise ValueError("too deep")
+    for key in reversed(keys):
         value = {key: value}
     nested: dict[str, Any] = value
     return nested
@@ -496,7 +525,8 @@ def _whole(argument: Argument, least: int, most: int, reason: Reason = Reason.AR
     number = int(argument.values[0])
     if not least <= number <= most:
         allowed = f"{least}" if least == most else f"{least} to {most}"
-        raise _refusal(argument.index, f"{argument.option} must be {allowed}, not {number}{more}", reason)
+        message = f"{argument.option} must be {allowed}, not {argument.values[0][:32]}{more}"
+        raise _refusal(argument.index, message, reason)
     return number
 
 
