@@ -134,6 +134,16 @@ CASES: list[tuple[str, Reason, str, dict[str, Any]]] = [
         {"draft": EAGLE3, "verifier": QWEN3_CONFIG | {"num_hidden_layers": 2}},
     ),
     (
+        "more layers than a draft of llama layers is built for",
+        Reason.AUXILIARY_LAYERS_INVALID,
+        "spec.model.uri",
+        {
+            "draft": "peagle-qwen3-8b",
+            "verifier": QWEN3,
+            "changes": {"eagle_aux_hidden_state_layer_ids": [2, 9, 18, 33]},
+        },
+    ),
+    (
         "a verifier's heads that three GPUs can't share",
         Reason.HEADS_NOT_DIVISIBLE,
         TENSOR,
@@ -199,10 +209,10 @@ CASES: list[tuple[str, Reason, str, dict[str, Any]]] = [
         {"draft": "eagle3-llama-3.1-8b-quantized", "verifier": LLAMA, "max_model_len": 131073},
     ),
     (
-        "more context than a scaled verifier has",
+        "more context than the verifier has, which an engine takes as scaled",
         Reason.CONTEXT_TOO_LONG,
         "spec.engine.args",
-        {"draft": EAGLE3, "verifier": QWEN3_CONFIG | {"rope_scaling": YARN}, "max_model_len": 131073},
+        {"draft": EAGLE3, "verifier": QWEN3_CONFIG | {"rope_scaling": YARN}, "max_model_len": 40961},
     ),
 ]
 
@@ -242,6 +252,14 @@ def test_what_is_known_to_fail_is_found_once(reason: Reason, field: str, case: d
             id="the layers at both ends",
         ),
         pytest.param(
+            {
+                "draft": "eagle3-qwen3-8b-qwen3-layers",
+                "verifier": QWEN3,
+                "changes": {"eagle_aux_hidden_state_layer_ids": [2, 9, 18, 33]},
+            },
+            id="four layers for a draft of qwen3 layers",
+        ),
+        pytest.param(
             {"draft": EAGLE3, "verifier": QWEN3_CONFIG | {"num_key_value_heads": 1, "kv_lora_rank": 512}, "tensor": 4},
             id="latent attention, whose key-value heads aren't split",
         ),
@@ -256,8 +274,21 @@ def test_what_is_known_to_fail_is_found_once(reason: Reason, field: str, case: d
         pytest.param({"draft": EAGLE3, "verifier": QWEN3, "max_model_len": 40960}, id="the whole context"),
         pytest.param({"draft": EAGLE3, "verifier": QWEN3, "max_model_len": -1}, id="a context that the engine chooses"),
         pytest.param(
-            {"draft": EAGLE3, "verifier": QWEN3_CONFIG | {"rope_scaling": YARN}, "max_model_len": 131072},
-            id="the whole of a scaled context",
+            {
+                "draft": EAGLE3,
+                "verifier": QWEN3_CONFIG | {"rope_scaling": YARN},
+                "max_model_len": 131072,
+                "engine_version": "0.29.0",
+            },
+            id="the whole of a context that an older engine scales",
+        ),
+        pytest.param(
+            {
+                "draft": EAGLE3,
+                "verifier": QWEN3_CONFIG | {"rope_scaling": {"type": "linear", "factor": 2.0}},
+                "max_model_len": 81920,
+            },
+            id="the whole of a context that is scaled",
         ),
         pytest.param(
             {"draft": EAGLE3, "verifier": QWEN3_CONFIG | {"rope_scaling": "odd"}, "max_model_len": 10**6},

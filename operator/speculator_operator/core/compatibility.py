@@ -36,6 +36,10 @@ _TAPS_STAY_IN_A_STAGE = frozenset(
     )
 )
 
+# Source: `_get_and_verify_max_len` in config/model.py: before, yarn's factor was applied to the original length; since
+# then, the config's length is taken as scaled.
+_YARN_SCALED_SINCE = (0, 30)
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -173,7 +177,8 @@ def auxiliary_layers_invalid(pair: _Pair) -> Iterator[Finding]:
     """The tapped layers are there, and as many as the draft's ``fc`` expects.
 
     Source: ``EagleModelMixin`` in model_executor/models/interfaces.py: states are taken before the first layer (0) and
-    after each (1 to n), every number once; ``get_eagle3_default_aux_hidden_state_layers`` there for the default.
+    after each (1 to n), every number once; ``get_eagle3_default_aux_hidden_state_layers`` there for the default. A
+    speculators draft of llama layers expects 3 whatever its list says (``num_aux_hidden_states`` in llama_eagle3.py).
     """
     count = _size(pair.target, "num_hidden_layers")
     if pair.method not in _TAPPING or count is None:
@@ -193,6 +198,14 @@ def auxiliary_layers_invalid(pair: _Pair) -> Iterator[Finding]:
             f"{taps}, and each can be tapped once only; {remedy}, or correct the checkpoint's list",
             "spec.verifier.uri",
         )
+    elif pair.method == "eagle3" and pair.recipe and pair.draft.get("model_type", "llama") == "llama":
+        expected = _size(pair.draft, "num_aux_hidden_states") or 3
+        if len(layers) != expected:
+            yield Finding(
+                Reason.AUXILIARY_LAYERS_INVALID,
+                f"{taps}, and the engine builds drafts of llama layers for {expected} of them; use another checkpoint",
+                "spec.model.uri",
+            )
 
 
 def heads_not_divisible(pair: _Pair) -> Iterator[Finding]:
@@ -268,7 +281,7 @@ def context_too_long(pair: _Pair) -> Iterator[Finding]:
     Source: ``_get_and_verify_max_len`` in config/model.py; its environment variable VLLM_ALLOW_LONG_MAX_MODEL_LEN
     lifts the rule.
     """
-    limit = _context_length(pair.target)
+    limit = _context_length(pair.target, yarn_multiplies=_older_than(pair.engine_version, _YARN_SCALED_SINCE))
     asked = pair.max_model_len
     if limit is not None and asked is not None and asked > limit:
         yield Finding(
@@ -278,8 +291,8 @@ def context_too_long(pair: _Pair) -> Iterator[Finding]:
         )
 
 
-def _context_length(config: Mapping[str, Any]) -> int | None:
-    """The longest context that any supported release of the engine derives; None where that isn't plain."""
+def _context_length(config: Mapping[str, Any], *, yarn_multiplies: bool) -> int | None:
+    """The context that the engine derives from a config; None where that isn't plain."""
     length = _size(config, "model_max_length") or _size(config, "max_position_embeddings")
     if length is None:
         return None
@@ -290,20 +303,21 @@ def _context_length(config: Mapping[str, Any]) -> int | None:
         return None
     # Models with several kinds of layers have parameters for each.
     scalings = [value for value in rope.values() if isinstance(value, Mapping)] or [rope]
-    return max((_scaled(length, scaling) for scaling in scalings), key=lambda scaled: scaled or 0, default=None)
+    lengths = [_scaled(length, scaling, yarn_multiplies=yarn_multiplies) for scaling in scalings]
+    known = [scaled for scaled in lengths if scaled is not None]
+    return max(known) if len(known) == len(lengths) else None
 
 
-def _scaled(length: int, scaling: Mapping[str, Any]) -> int | None:
+def _scaled(length: int, scaling: Mapping[str, Any], *, yarn_multiplies: bool) -> int | None:
     kind = scaling.get("rope_type", scaling.get("type"))
     factor = scaling.get("factor")
-    if kind in ("default", "llama3", "longrope", "su", "mrope") or factor is None:
-        # Their length is in max_position_embeddings already.
+    scaled_already = ("default", "llama3", "longrope", "su", "mrope", *(() if yarn_multiplies else ("yarn",)))
+    if kind in scaled_already or factor is None:
         return length
     if isinstance(factor, bool) or not isinstance(factor, int | float) or not 1 <= factor < 1e6:
         return None
     if kind == "yarn":
-        # Until 0.29 the factor was applied to the original length, since then the length is taken as scaled.
-        return max(length, int((_size(scaling, "original_max_position_embeddings") or length) * factor))
+        length = _size(scaling, "original_max_position_embeddings") or length
     return int(length * factor)
 
 
