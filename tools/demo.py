@@ -56,6 +56,7 @@ READY_SECONDS = 900.0
 ACCEPTANCE_SECONDS = 120.0
 STOP_SECONDS = 60.0
 KIND_SECONDS = 600.0
+LOG_TAIL = 3000
 #: What the background process says when everything has been shown, or failed, so that the foreground can end.
 KEPT = "\0kept"
 
@@ -212,22 +213,32 @@ def demo(stack: contextlib.ExitStack) -> Cluster:
     install(kubectl)
     log = folder / "operator.log"
     rights = operator_kubeconfig(kubectl, folder)
-    stack.enter_context(operator(rights, log, SETTINGS | {"SPECULATOR_HF_ENDPOINT": hub.url}))
+    process = stack.enter_context(operator(rights, log, SETTINGS | {"SPECULATOR_HF_ENDPOINT": hub.url}))
     say(f"  The operator runs with the rights of config/rbac, and no others; its log is {log}.")
+    try:
+        serve_samples(cluster, process)
+    except (DemoFailed, CommandFailed) as problem:
+        raise DemoFailed(f"{problem}\nThe operator's log ends:\n{log.read_text()[-LOG_TAIL:]}") from problem
+    return cluster
+
+
+def serve_samples(cluster: Cluster, process: subprocess.Popen[bytes]) -> None:
+    """The second part from the first sample on, and the third."""
+    kubectl = cluster.kubectl
     apply_sample(cluster, "tiny-agree")
-    wait_for_condition(cluster, "tiny-agree", "Resolved", 60)
+    wait_for_condition(cluster, process, "tiny-agree", "Resolved", 60)
     show("kubectl get deployment,service,controllerrevision", kubectl("get", "deployment,service,controllerrevision"))
     say("  Shown: the recipe was found in the checkpoint, checked and pinned, before a pod was made of it.")
 
     say()
     say("Part 3 of 3: Ready because it has drafted")
-    wait_for_condition(cluster, "tiny-agree", "Ready", READY_SECONDS)
+    wait_for_condition(cluster, process, "tiny-agree", "Ready", READY_SECONDS)
     if cluster.unproven:
         show("kubectl get spd -o wide", kubectl("get", "spd", "-o", "wide"))
         show_command(cluster, "tiny-agree")
         say(f"  NOT proven, since no container ran ({cluster.unproven}):")
         say("  that the engine takes this command, that it drafts, and that a completion is answered.")
-        return cluster
+        return
     prove(cluster, "tiny-agree")
     say("  Shown: a pod is Ready, it has drafted, and all that it drafted was accepted.")
     say()
@@ -235,10 +246,9 @@ def demo(stack: contextlib.ExitStack) -> Cluster:
     kubectl("delete", "spd", "tiny-agree", "--wait=true")
     kubectl("wait", "--for=delete", "pod", "--selector=speculators.dev/name=tiny-agree", "--timeout=120s", seconds=150)
     apply_sample(cluster, "tiny-random")
-    wait_for_condition(cluster, "tiny-random", "Ready", READY_SECONDS)
+    wait_for_condition(cluster, process, "tiny-random", "Ready", READY_SECONDS)
     prove(cluster, "tiny-random")
     say("  Shown: acceptance is measured, not assumed.")
-    return cluster
 
 
 def apply_sample(cluster: Cluster, name: str) -> None:
@@ -249,11 +259,13 @@ def apply_sample(cluster: Cluster, name: str) -> None:
     show(f"kubectl apply -f config/samples/{name}.yaml", output)
 
 
-def wait_for_condition(cluster: Cluster, name: str, condition: str, seconds: float) -> None:
+def wait_for_condition(
+    cluster: Cluster, process: subprocess.Popen[bytes], name: str, condition: str, seconds: float
+) -> None:
     """``kubectl wait``, with each turn of the resource's conditions shown meanwhile.
 
     Raises:
-        DemoFailed: the condition isn't true in time, or the resource is stalled.
+        DemoFailed: the condition isn't true in time, the resource is stalled, or the operator has ended.
     """
     wait = f"kubectl wait --for=condition={condition} spd/{name} --timeout={seconds:.0f}s"
     say(f"  $ {wait}")
@@ -265,6 +277,8 @@ def wait_for_condition(cluster: Cluster, name: str, condition: str, seconds: flo
     try:
         while True:
             ended = waiting.poll() is not None
+            if process.poll() is not None:
+                raise DemoFailed(f"the operator ended with exit code {process.returncode}")
             conditions = cluster.kubectl.get("spd", name).get("status", {}).get("conditions", [])
             for found in conditions:
                 line = f"{found['type']}={found['status']} {found['reason']}: {found['message']}"

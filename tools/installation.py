@@ -104,7 +104,7 @@ def operator(kubeconfig: Path, log: Path, settings: Mapping[str, str]) -> Iterat
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("SPECULATOR_", "HF_"))}
     with log.open("ab") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "speculator_operator.cli", "run", "--all-namespaces"],
+            [str(Path(sys.executable).with_name("speculator-operator")), "run", "--all-namespaces"],
             env={**environment, "KUBECONFIG": str(kubeconfig), **settings},
             stdin=subprocess.DEVNULL,
             stdout=output,
