@@ -44,13 +44,15 @@ INSTALL_SECONDS = 1800.0
 _VLLM = """#!/usr/bin/python3
 import sys
 
-from vllm.entrypoints.cli.main import main
+if __name__ == "__main__":  # the engine's other processes import this file
+    from vllm.entrypoints.cli.main import main
 
-sys.exit(main())
+    sys.exit(main())
 """
 _NO_EXECUTABLE_STACK = '.section .note.GNU-stack,"",@progbits\n'
 #: pause(2), for ever: all that the container which holds a pod's namespaces does.
 _PAUSE = f".globl _start\n_start:\nmov $34, %eax\nsyscall\njmp _start\n{_NO_EXECUTABLE_STACK}"
+_TAR = ("tar", "-c", "--sort=name", "--mtime=@0", "--owner=0", "--group=0", "--numeric-owner")
 _NO_DEVICE = 100  # cudaErrorNoDevice, CUDA_ERROR_NO_DEVICE: an error to the other libraries, too
 
 
@@ -106,6 +108,9 @@ def _once(target: Path, name: str, build: _Build) -> Path:
             say(f"  packing {name}")
             _pack(root, name, config, scratch / "image.tar")
             (scratch / "image.tar").rename(target)
+            for older in target.parent.glob(f"{target.stem.rpartition('-')[0]}-*.tar"):
+                if older != target:
+                    older.unlink()
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
     say(f"  {name} took {time.monotonic() - started:.0f} s and {target.stat().st_size / 1e9:.1f} GB")
@@ -140,8 +145,10 @@ def _build_engine(root: Path, scratch: Path) -> dict[str, object]:
     command.chmod(0o755)
     say("  compiling Python files")  # the container's file system is read-only, so that it couldn't keep them
     _run(
-        ["chroot", str(root), f"/usr/bin/{python}", "-m", "compileall", "-q", "-j", str(os.cpu_count() or 1)]
-        + ["--invalidation-mode", "unchecked-hash", str(Path("/") / site.relative_to(root)), f"/usr/lib/{python}"],
+        [
+            *("chroot", str(root), f"/usr/bin/{python}", "-m", "compileall", "-q", "-j", str(os.cpu_count() or 1)),
+            *("--invalidation-mode", "unchecked-hash", f"/{site.relative_to(root)}", f"/usr/lib/{python}"),
+        ],
         "compiling",
         accepted=(0, 1),  # a few packages ship templates that aren't Python
     )
@@ -160,9 +167,11 @@ def _install(site: Path, version: str, scratch: Path) -> None:
     blocks = re.split(r"\n(?=\S)", LOCK.read_text())
     requirements.write_text("\n".join(block for block in blocks if not LEFT_OUT.match(block)) + "\n")
     _run(
-        [uv, "pip", "install", "--quiet", "--target", str(site), "--python", sys.executable]
-        + ["--python-version", version, "--no-deps", "--require-hashes", "--only-binary", ":all:"]
-        + ["-r", str(requirements)],
+        [
+            *(uv, "pip", "install", "--quiet", "--target", str(site), "--python", sys.executable),
+            *("--python-version", version, "--no-deps", "--require-hashes", "--only-binary", ":all:"),
+            *("-r", str(requirements)),
+        ],
         "installing the engine",
     )
 
@@ -232,16 +241,13 @@ def _pack(root: Path, name: str, config: dict[str, object], target: Path) -> Non
     layer_name, size = "layer.tar", 0
     with target.open("w+b") as file:
         file.write(bytes(tarfile.BLOCKSIZE))  # the layer's header, when its size is known
-        tar = subprocess.Popen(
-            ["tar", "-c", "--sort=name", "--mtime=@0", "--owner=0", "--group=0", "--numeric-owner", "-C", root, "."],
-            stdout=subprocess.PIPE,
-        )
-        assert tar.stdout is not None
-        with tar.stdout:
-            while chunk := tar.stdout.read(1 << 20):
+        reader, writer = os.pipe()
+        with os.fdopen(reader, "rb") as stream, subprocess.Popen([*_TAR, "-C", root, "."], stdout=writer) as tar:
+            os.close(writer)
+            while chunk := stream.read(1 << 20):
                 digest.update(chunk)
                 size += file.write(chunk)
-        if tar.wait():
+        if tar.returncode:
             raise ImageUnavailable(f"tar failed on {root} (exit {tar.returncode})")
         file.write(bytes(-size % tarfile.BLOCKSIZE))
         image = {

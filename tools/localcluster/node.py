@@ -1,7 +1,7 @@
 """A real node on this machine: containerd, runc, CNI plugins and a kubelet, which run real containers.
 
 Pods get addresses of a bridge that only this node has; the host reaches them directly, and they reach the host at
-``Node.gateway``. There is no kube-proxy and no cluster DNS: Services have names and addresses, and nobody answers there.
+``Node.gateway``. There is no kube-proxy and no cluster DNS: Services have addresses, and nobody answers there.
 
 Nothing is installed. What runs is in a temporary folder, and images come out of the cache as hard links, so that
 several nodes can run from it at once. Containers outlive containerd by design, so stopping looks for what is left.
@@ -187,7 +187,7 @@ class Node:
             "enforceNodeAllocatable": [],
             "makeIPTablesUtilChains": False,
             # A developer's full disk is no reason to end pods or to delete images.
-            "evictionHard": {name: "0%" for name in ("memory.available", "nodefs.available", "imagefs.available")},
+            "evictionHard": dict.fromkeys(("memory.available", "nodefs.available", "imagefs.available"), "0%"),
             "imageGCHighThresholdPercent": 100,
             "imageGCLowThresholdPercent": 99,
             "podLogsDir": str(self.directory / "logs"),
@@ -198,7 +198,7 @@ class Node:
             "syncFrequency": "10s",
         }
         (self.directory / "kubelet.json").write_text(json.dumps(configuration))
-        command = [
+        command: list[str | Path] = [
             kubelet,
             f"--config={self.directory / 'kubelet.json'}",
             f"--kubeconfig={self._control_plane.kubeconfig}",
@@ -289,12 +289,10 @@ def _imported_images() -> Path:
                 if time.monotonic() > deadline:
                     raise NodeUnavailable(f"containerd doesn't answer:\n{processes.tail('containerd')}")
                 time.sleep(POLL_SECONDS)
+            ctr = [str(containerd / "ctr"), "--address", str(socket), "--namespace", "k8s.io"]
             for archive in archives:
-                _run(
-                    [str(containerd / "ctr"), "--address", str(socket), "--namespace", "k8s.io"]
-                    + ["images", "import", "--local", "--discard-unpacked-layers", str(archive)],
-                    IMPORT_SECONDS,
-                )
+                _run([*ctr, "images", "import", "--local", "--discard-unpacked-layers", str(archive)], IMPORT_SECONDS)
+            _run([*ctr, "content", "prune", "references"])  # collects the archives' layers, which are unpacked now
             processes.stop()
             partial.chmod(0o711)
             partial.rename(target)
@@ -341,7 +339,7 @@ SystemdCgroup = false
 
 
 def _answers(ctr: Path, socket: Path) -> bool:
-    command = [ctr, "--address", socket, "--connect-timeout", "2s", "version"]
+    command: list[str | Path] = [ctr, "--address", socket, "--connect-timeout", "2s", "version"]
     return socket.exists() and subprocess.run(command, capture_output=True, timeout=10, check=False).returncode == 0
 
 
@@ -363,19 +361,19 @@ def _kill_containers(name: str, socket: Path, ctr: Path) -> None:
     """Ends what runs in the node's cgroup, has containerd forget it, and ends the shims that are left."""
 
     def processes() -> set[int]:
-        pids = set()
+        pids: set[int] = set()
         for folder in _cgroups(name):
             with contextlib.suppress(OSError):
                 pids.update(int(pid) for pid in (folder / "cgroup.procs").read_text().split())
         return pids
 
     def shims() -> set[int]:
-        found = set()
+        found: set[int] = set()
         for entry in Path("/proc").iterdir():
             with contextlib.suppress(OSError):
-                if entry.name.isdigit() and os.fsencode(socket) in (entry / "cmdline").read_bytes().split(b"\0"):
-                    if b"containerd-shim" in (entry / "cmdline").read_bytes():
-                        found.add(int(entry.name))
+                words = (entry / "cmdline").read_bytes().split(b"\0") if entry.name.isdigit() else []
+                if words and words[0].endswith(b"/containerd-shim-runc-v2") and os.fsencode(socket) in words:
+                    found.add(int(entry.name))
         return found
 
     _kill_until_gone(processes)
