@@ -231,9 +231,10 @@ class _Model(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _null_is_absent(cls, given: Any) -> Any:
-        """The API server drops nulls too."""
+        """The API server drops a field that is null, too, if it knows the field."""
         if isinstance(given, dict):
-            return {name: value for name, value in given.items() if value is not None}
+            known = {field.alias for field in cls.model_fields.values()}
+            return {name: value for name, value in given.items() if value is not None or name not in known}
         return given
 
     @model_validator(mode="after")

@@ -268,6 +268,7 @@ BAD: dict[str, tuple[str, Spec]] = {
         _pods(terminationGracePeriodSeconds=-1),
     ),
     "the host's network": ("spec.template.spec.hostNetwork", _pods(hostNetwork=True)),
+    "a misspelt part, and nothing in it": ("spec.engine.argz", {"engine": {"argz": None}}),
     "a misspelt part": ("spec.speculations", {"speculations": {}}),
 }
 
