@@ -5,6 +5,8 @@ standard library. MODE is ``required`` (ends the container when nothing is draft
 Whether the engine drafts is read from its own counter of drafts; see docs/adr/0004-what-the-proof-counter-proves.md.
 """
 
+from __future__ import annotations
+
 import http.client
 import json
 import os
@@ -13,7 +15,6 @@ import sys
 import time
 from pathlib import Path
 from types import FrameType
-from typing import Optional
 
 #: Canaries before the container is ended.
 TRIES = 3
@@ -54,13 +55,13 @@ def main(arguments: list[str]) -> int:
         return 0
     signal.alarm(0)
     message = f"The engine serves, but has not drafted (canary {attempt} of {tries}): {reason}"
-    print(message)  # becomes part of the kubelet's event
+    sys.stdout.write(message)  # becomes part of the kubelet's event
     if attempt >= tries:
         end_container(message)
     return 1
 
 
-def request(port: int, method: str, path: str, body: Optional[object] = None) -> tuple[int, str]:
+def request(port: int, method: str, path: str, body: object | None = None) -> tuple[int, str]:
     headers = {"Content-Type": "application/json"}
     if os.environ.get("VLLM_API_KEY"):
         headers["Authorization"] = "Bearer " + os.environ["VLLM_API_KEY"]
@@ -73,7 +74,7 @@ def request(port: int, method: str, path: str, body: Optional[object] = None) ->
         connection.close()
 
 
-def drafts(port: int) -> Optional[float]:
+def drafts(port: int) -> float | None:
     """The engine's drafts so far, of all its ranks; None where it has no such counter."""
     status, text = request(port, "GET", "/metrics")
     if status != 200:
@@ -136,7 +137,7 @@ def end_container(message: str) -> None:
                 continue
 
 
-def out_of_time(_signal: int, _frame: Optional[FrameType]) -> None:
+def out_of_time(_signal: int, _frame: FrameType | None) -> None:
     raise TimeoutError("out of time")
 
 
