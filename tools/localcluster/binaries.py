@@ -170,7 +170,10 @@ def _go(source: Path) -> tuple[Path, dict[str, str]]:
     found = next((path for path in target.rglob("bin/go") if path.parent.with_name("src").is_dir()), None)
     if found is None:
         raise BuildFailed(f"{GO_WHEEL} in {target} holds no Go toolchain; install Go {wanted[1]} or newer")
-    return found, {"GOPATH": str(cache() / "go" / "path"), "GOCACHE": str(cache() / "go" / "build")}
+    places = {"GOPATH": "path", "GOCACHE": "build", "XDG_CONFIG_HOME": "config"}
+    environment = {variable: str(cache() / "go" / name) for variable, name in places.items()}
+    config = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
+    return found, {"GOENV": str(Path(config) / "go" / "env"), **environment}  # what `go env -w` once set still holds
 
 
 def _go_version(go: str) -> str:
