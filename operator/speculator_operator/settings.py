@@ -3,59 +3,63 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import Annotated, Self
 
-DEFAULT_IMAGE = "vllm/vllm-openai:v0.32.0"
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+Seconds = Annotated[float, Field(gt=0, le=86400)]
+Url = Annotated[str, Field(pattern=r"^https?://[^\s/?#@]+[^\s?#@]*$", max_length=512)]
+Count = Annotated[int, Field(gt=0, le=1024)]
 
 
-@dataclass(frozen=True)
-class Settings:
+class Settings(BaseModel):
     """Times are in seconds."""
 
-    engine_image: str = DEFAULT_IMAGE
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    engine_image: Annotated[str, Field(min_length=1, max_length=512)] = "vllm/vllm-openai:v0.32.0"
     """The engine's image, where a resource names none."""
-    hf_endpoint: str | None = None
-    """The hub, where it isn't the public one. The operator reads from it."""
-    engine_hf_endpoint: str | None = None
+    hf_endpoint: Url | None = None
+    """The hub, where it isn't the public one. Pods are told of it too."""
+    engine_hf_endpoint: Url | None = None
     """The hub as pods reach it, where that differs."""
-    hub_timeout: float = 20.0
+    hub_timeout: Seconds = 20.0
     """How long reading one model's config may take, all in all."""
-    reread_interval: float = 600.0
+    reread_interval: Seconds = 600.0
     """A resource that is stalled on something outside is looked at again after this time."""
-    resync_interval: float = 300.0
+    resync_interval: Seconds = 300.0
     """Every resource is looked at again about this often, whatever was or wasn't seen."""
-    scrape_interval: float = 15.0
+    scrape_interval: Seconds = 15.0
     """How often ready pods' metrics are read."""
-    workers: int = 8
+    acceptance_window: Seconds = 300.0
+    """What acceptance in status is an average over."""
+    workers: Count = 8
     """Passes that run at the same time, each over another resource."""
-    requests_in_flight: int = 32
+    requests_in_flight: Count = 32
     """Requests to the API server at the same time."""
 
     @classmethod
-    def from_environment(cls, environment: Mapping[str, str]) -> Settings:
-        """Reads ``SPECULATOR_<FIELD>``.
+    def from_environment(cls, environment: Mapping[str, str]) -> Self:
+        """Reads ``SPECULATOR_<FIELD>``; the hub also from ``HF_ENDPOINT``, as every client of it does.
 
         Raises:
             ValueError: a value is not of the field's type; the message names the variable.
         """
-        values: dict[str, object] = {}
-        for name, default in vars(cls()).items():
-            variable = f"SPECULATOR_{name.upper()}"
-            text = environment.get(variable, "").strip()
-            if not text:
-                continue
-            if isinstance(default, int | float):
-                try:
-                    number = type(default)(text)
-                except ValueError:
-                    raise ValueError(f"{variable} must be a number, not {text!r}") from None
-                if not 0 < number < 1e6:
-                    raise ValueError(f"{variable} must be positive (and below a million), not {text!r}")
-                values[name] = number
-            else:
-                values[name] = text
-        return cls(**values)  # type: ignore[arg-type]
+        names = {name: variable(name) for name in cls.model_fields}
+        values = {name: environment.get(names[name], "").strip() for name in names}
+        values["hf_endpoint"] = values["hf_endpoint"] or environment.get("HF_ENDPOINT", "").strip()
+        try:
+            return cls.model_validate({name: value for name, value in values.items() if value})
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            name = names[str(first["loc"][0])]
+            raise ValueError(f"{name} is {first['input']!r}: {first['msg']}") from None
 
     @property
     def pod_hf_endpoint(self) -> str | None:
         return self.engine_hf_endpoint or self.hf_endpoint
+
+
+def variable(field: str) -> str:
+    """The environment variable of a setting."""
+    return f"SPECULATOR_{field.upper()}"

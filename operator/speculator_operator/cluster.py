@@ -1,0 +1,181 @@
+"""The Kubernetes API, as far as the operator needs it: the adapter for the cluster.
+
+One way to read (by name), one way to write (server-side apply, by one field manager), and the kinds that are touched
+are a table, so that nothing has to be discovered. Each call is bounded in time, and so is the number of calls at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import re
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import Any, Self
+from urllib.parse import urlencode
+
+import aiohttp
+from kubernetes.aio import config
+from kubernetes.aio.client import ApiClient, Configuration
+from prometheus_client import Counter
+
+from . import api
+from .api import Reason
+from .core.render import MANAGER, Manifest
+from .errors import Refused
+
+CALL_SECONDS = 30.0
+PAGE = 500
+NOTE_LENGTH = 1024
+"""Of an event; the API server takes no longer one."""
+
+_PATHS = {
+    api.KIND: f"/apis/{api.API_VERSION}/namespaces/{{}}/{api.PLURAL}",
+    "ControllerRevision": "/apis/apps/v1/namespaces/{}/controllerrevisions",
+    "Deployment": "/apis/apps/v1/namespaces/{}/deployments",
+    "Event": "/apis/events.k8s.io/v1/namespaces/{}/events",
+    "Pod": "/api/v1/namespaces/{}/pods",
+    "Service": "/api/v1/namespaces/{}/services",
+}
+#: How the API server's own authorizer words a refusal; quotas, policies and admission word theirs otherwise.
+_MISSING_RIGHT = re.compile(r'User "[^"]*" cannot \w+ (resource|path)')
+
+_REQUESTS = Counter("rest_client_requests_total", "Requests to the API server", ["code", "method"])
+
+log = logging.getLogger(__name__)
+
+
+class ClusterError(Exception):
+    """The API server didn't do what was asked, for a reason that isn't the resource's: worth trying again."""
+
+
+class Cluster:
+    """Calls to the API server. Made by ``connect``."""
+
+    def __init__(self, client: ApiClient, *, in_flight: int) -> None:
+        self._client = client
+        self._slots = asyncio.Semaphore(in_flight)
+
+    @classmethod
+    @asynccontextmanager
+    async def connect(cls, *, in_flight: int) -> AsyncIterator[Self]:
+        """A connection as ``KUBECONFIG`` says, or as a pod's service account says."""
+        configuration = Configuration()
+        await config.load_config(client_configuration=configuration)
+        configuration.connection_pool_maxsize = in_flight
+        async with ApiClient(configuration) as client:
+            client.user_agent = MANAGER
+            yield cls(client, in_flight=in_flight)
+
+    async def get(self, kind: str, namespace: str, name: str) -> Manifest | None:
+        """The object, or None if there is none."""
+        return await self._call("GET", f"{_PATHS[kind].format(namespace)}/{name}", missing=True)
+
+    async def list(self, kind: str, namespace: str, selector: str) -> list[Manifest]:
+        """The objects that bear the labels of ``selector``."""
+        path, found, token = _PATHS[kind].format(namespace), [], ""
+        while True:
+            query = urlencode({"labelSelector": selector, "limit": PAGE, "continue": token})
+            page = await self._call("GET", f"{path}?{query}") or {}
+            # The items of a list don't say what they are.
+            found += [{"kind": kind, **item} for item in page["items"]]
+            token = page["metadata"].get("continue") or ""
+            if not token:
+                return found
+
+    async def apply(self, manifest: Manifest) -> Manifest:
+        """Makes the object's fields those of the manifest, and drops those that we applied before and no longer want.
+
+        Raises:
+            Refused: ``ChildRefused``, with what the API server has against the object.
+            ClusterError
+        """
+        return await self._apply(manifest, "")
+
+    async def apply_status(self, manifest: Manifest) -> Manifest:
+        """As ``apply``, for the status of a resource that exists."""
+        return await self._apply(manifest, "/status")
+
+    async def delete(self, kind: str, namespace: str, name: str, *, uid: str) -> None:
+        """Deletes the object if it is still the one of this uid."""
+        options = {"preconditions": {"uid": uid}, "propagationPolicy": "Background"}
+        await self._call("DELETE", f"{_PATHS[kind].format(namespace)}/{name}", body=options, missing=True)
+
+    async def emit(self, about: Manifest, *, type_: str, reason: str, note: str) -> None:
+        """Records an event. One that can't be recorded is lost, and nothing else is."""
+        metadata = about["metadata"]
+        now = time.time_ns()
+        event = {
+            "apiVersion": "events.k8s.io/v1",
+            "kind": "Event",
+            "metadata": {"name": f"{metadata['name']}.{now:x}", "namespace": metadata["namespace"]},
+            "eventTime": datetime.fromtimestamp(now / 1e9, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+            "type": type_,
+            "reason": reason,
+            "action": "Reconcile",
+            "note": note if len(note) <= NOTE_LENGTH else note[: NOTE_LENGTH - 3] + "...",
+            "regarding": {"apiVersion": about["apiVersion"], "kind": about["kind"], **metadata},
+            "reportingController": f"{api.GROUP}/operator",
+            "reportingInstance": MANAGER,
+        }
+        try:
+            await self._call("POST", _PATHS["Event"].format(metadata["namespace"]), body=event)
+        except (ClusterError, Refused) as error:
+            log.warning("%s/%s: an event was lost: %s", metadata["namespace"], metadata["name"], error)
+
+    async def _apply(self, manifest: Manifest, subresource: str) -> Manifest:
+        metadata = manifest["metadata"]
+        path = f"{_PATHS[manifest['kind']].format(metadata['namespace'])}/{metadata['name']}{subresource}"
+        query = urlencode({"fieldManager": MANAGER, "force": "true", "fieldValidation": "Strict"})
+        content_type = "application/apply-patch+yaml"
+        return await self._call("PATCH", f"{path}?{query}", body=manifest, content_type=content_type) or {}
+
+    async def _call(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: Mapping[str, Any] | None = None,
+        content_type: str = "application/json",
+        missing: bool = False,
+    ) -> Manifest | None:
+        what = f"{method} {path.partition('?')[0]}"
+        async with self._slots:
+            try:
+                async with asyncio.timeout(CALL_SECONDS):
+                    status, content = await self._send(method, path, body, content_type)
+            except (TimeoutError, aiohttp.ClientError, OSError) as error:
+                _REQUESTS.labels("<error>", method).inc()
+                raise ClusterError(f"{what}: {type(error).__name__}: {error}") from error
+        _REQUESTS.labels(str(status), method).inc()
+        if status < 300:
+            answer: Manifest = json.loads(content)
+            return answer
+        if status == 404 and missing:
+            return None
+        said = _message(content)
+        if status in (400, 403, 422) and method != "GET" and not _MISSING_RIGHT.search(said):
+            raise Refused(Reason.CHILD_REFUSED, f"The API server refuses an object: {said}")
+        raise ClusterError(f"{what}: HTTP {status}: {said}")
+
+    async def _send(
+        self, method: str, path: str, body: Mapping[str, Any] | None, content_type: str
+    ) -> tuple[int, bytes]:
+        headers = {"Accept": "application/json", "Content-Type": content_type}
+        request = await self._client.param_serialize(
+            method, path, header_params=headers, body=body, auth_settings=["BearerToken"]
+        )
+        response = await self._client.call_api(*request)
+        return response.status, await response.read()
+
+
+def _message(content: bytes) -> str:
+    """What the API server says, for people: its Status' message, or the beginning of whatever it is."""
+    try:
+        said = json.loads(content)["message"]
+    except (ValueError, KeyError, TypeError):
+        said = content[:300].decode(errors="replace")
+    return str(said)[:800]

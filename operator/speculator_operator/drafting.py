@@ -1,0 +1,122 @@
+"""What ready pods' engines have drafted, read from their metrics and remembered between passes.
+
+A pass reads a pod's metrics when it sees it ready for the first time. After that a loop reads them, for all pods, and
+asks for a pass only when that would say something else: a pod drafts or doesn't, can't be read, or the rate moved.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from .core import acceptance
+from .core.acceptance import Window
+from .core.status import Pod
+from .scrape import MetricsUnreachable, Scraper
+
+#: The rate in status is said again at most so often.
+WRITE_SECONDS = 60.0
+
+Key = tuple[str, str]
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class _Engine:
+    """One ready pod's. ``drafts`` is as in ``Pod``."""
+
+    address: str
+    port: int
+    window: Window
+    drafts: int | None = None
+
+
+@dataclass
+class _Said:
+    """The acceptance that status was last given by this process, and when."""
+
+    content: dict[str, Any]
+    at: float
+
+
+class Drafting:
+    """``clock`` is monotonic, in seconds; ``changed`` is called with the key of a resource that needs a pass."""
+
+    def __init__(
+        self, scraper: Scraper, *, window: float, clock: Callable[[], float], changed: Callable[[Key], None]
+    ) -> None:
+        self._scraper = scraper
+        self._window = window
+        self._clock = clock
+        self._changed = changed
+        self._engines: dict[Key, dict[str, _Engine]] = {}
+        self._said: dict[Key, _Said] = {}
+
+    async def look(self, key: Key, pods: Sequence[Pod], port: int) -> tuple[Pod, ...]:
+        """The pods, with what those that are ready have drafted. From now on these are the key's pods."""
+        known = self._engines.get(key, {})
+        engines = {
+            pod.uid: known.get(pod.uid) or _Engine(pod.address, port, Window(self._window)) for pod in pods if pod.ready
+        }
+        self._engines[key] = engines
+        await asyncio.gather(*(self._read(engine) for uid, engine in engines.items() if uid not in known))
+        return tuple(replace(pod, drafts=engines[pod.uid].drafts) if pod.ready else pod for pod in pods)
+
+    def acceptance(self, key: Key, shown: dict[str, Any] | None) -> dict[str, Any] | None:
+        """What status should say: ``shown``, which it says now, unless there is something worth a write."""
+        new = self._news(key, shown)
+        if new is None:
+            return shown
+        self._said[key] = _Said(new, self._clock())
+        return new
+
+    def forget(self, key: Key) -> None:
+        self._engines.pop(key, None)
+        self._said.pop(key, None)
+
+    async def watch(self, interval: float) -> None:
+        """Reads all pods' metrics about every ``interval`` seconds, until it is cancelled."""
+        while True:
+            await asyncio.sleep(interval * random.uniform(0.8, 1.2))  # noqa: S311 - only spreads the load
+            await asyncio.gather(*(self._watch(key) for key in list(self._engines)))
+
+    async def _watch(self, key: Key) -> None:
+        engines = list(self._engines.get(key, {}).values())
+        before = [_conclusion(engine) for engine in engines]
+        await asyncio.gather(*(self._read(engine) for engine in engines))
+        said = self._said.get(key)
+        if before != [_conclusion(engine) for engine in engines] or self._news(key, said.content if said else None):
+            self._changed(key)
+
+    async def _read(self, engine: _Engine) -> None:
+        try:
+            text = await self._scraper.metrics(engine.address, engine.port)
+        except MetricsUnreachable as error:
+            log.debug("%s", error)
+            engine.drafts = None
+            return
+        counters = acceptance.parse(text)
+        engine.drafts = counters.drafts if counters else 0
+        if counters:
+            engine.window.add(self._clock(), counters)
+
+    def _news(self, key: Key, shown: dict[str, Any] | None) -> dict[str, Any] | None:
+        windows = [engine.window for engine in self._engines.get(key, {}).values() if engine.window.readings]
+        new = acceptance.summary(windows)
+        if new is None or shown is None:
+            return new
+        said = self._said.get(key)
+        if said is None:  # an earlier process said it, over a longer time than this one has seen yet
+            settled = max(window.span for window in windows) >= 0.9 * self._window
+        else:
+            settled = self._clock() - said.at >= WRITE_SECONDS
+        return new if settled and acceptance.differs(shown, new) else None
+
+
+def _conclusion(engine: _Engine) -> bool | None:
+    return None if engine.drafts is None else engine.drafts > 0

@@ -1,0 +1,129 @@
+"""kopf, as a trigger only: what changes wakes its resource's key, and nothing is decided on what an event says.
+
+``on.event`` handlers leave no finalizer, no annotation and no write behind. Watches may lose events, so every known
+key is woken now and then anyway.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import random
+from collections.abc import Collection, Iterator
+from typing import Any
+
+import kopf
+
+from . import api
+from .reconciler import Key
+from .workqueue import WorkQueue
+
+#: A watch is asked anew this often, and taken for dead if it is silent for longer than the bookmarks' minute.
+WATCH_SECONDS = 300
+SILENCE_SECONDS = 150
+RETRY_SECONDS = (0.5, 1, 2, 5, 10, 20)
+
+CHILDREN = (
+    ("apps", "v1", "deployments"),
+    ("apps", "v1", "controllerrevisions"),
+    ("", "v1", "services"),
+    ("", "v1", "pods"),
+)
+
+log = logging.getLogger(__name__)
+
+
+class _Backoffs:
+    """Seconds between tries of a request, for as long as it takes: kopf gives up where the series ends."""
+
+    def __iter__(self) -> Iterator[float]:
+        return itertools.chain(RETRY_SECONDS, itertools.repeat(RETRY_SECONDS[-1]))
+
+
+class Watched:
+    """What the watches have seen: the keys of resources, and the names of each one's pods."""
+
+    def __init__(self) -> None:
+        self.keys: set[Key] = set()
+        self._pods: dict[Key, set[str]] = {}
+
+    def pods(self, key: Key) -> Collection[str]:
+        return self._pods.get(key, ())
+
+    def saw_resource(self, key: Key, *, gone: bool) -> None:
+        if gone:
+            self.keys.discard(key)
+        else:
+            self.keys.add(key)
+
+    def saw_pod(self, key: Key, name: str, *, gone: bool) -> None:
+        names = self._pods.setdefault(key, set())
+        if not gone:
+            names.add(name)
+            return
+        names.discard(name)
+        if not names:
+            del self._pods[key]
+
+
+def register(registry: kopf.OperatorRegistry, queue: WorkQueue[Key], watched: Watched) -> None:
+    """Has every event of a resource, and of whatever bears its label, wake its key."""
+
+    @kopf.on.login(registry=registry)
+    async def log_in(**context: Any) -> kopf.ConnectionInfo | None:
+        return kopf.login_with_kubeconfig(**context) or kopf.login_with_service_account(**context)
+
+    @kopf.on.event(api.GROUP, api.VERSION, api.PLURAL, registry=registry)
+    async def resource_changed(namespace: str | None, name: str, event: kopf.RawEvent, **_: Any) -> None:
+        key = namespace or "", name
+        watched.saw_resource(key, gone=event["type"] == "DELETED")
+        queue.add(key)
+
+    async def child_changed(
+        namespace: str | None, name: str, event: kopf.RawEvent, resource: kopf.Resource, labels: kopf.Labels, **_: Any
+    ) -> None:
+        key = namespace or "", labels[api.NAME_LABEL]
+        if resource.plural == "pods":
+            watched.saw_pod(key, name, gone=event["type"] == "DELETED")
+        queue.add(key)
+
+    for child in CHILDREN:
+        kopf.on.event(*child, labels={api.NAME_LABEL: kopf.PRESENT}, registry=registry)(child_changed)
+
+
+def settings() -> kopf.OperatorSettings:
+    """kopf's own: it posts no events, leads no election, and never gives a watch up."""
+    configured = kopf.OperatorSettings()
+    configured.posting.enabled = False
+    configured.peering.standalone = True
+    configured.networking.error_backoffs = _Backoffs()
+    configured.networking.request_timeout = 60
+    configured.watching.server_timeout = WATCH_SECONDS
+    configured.watching.inactivity_timeout = SILENCE_SECONDS
+    configured.watching.connect_timeout = 30
+    configured.watching.chunk_size = 500
+    for child in CHILDREN:
+        configured.watching.label_selectors[child] = api.NAME_LABEL
+    configured.scanning.disabled = True
+    configured.process.ultimate_exiting_timeout = 10
+    return configured
+
+
+async def watch(registry: kopf.OperatorRegistry, namespaces: Collection[str]) -> None:
+    """Watches until the process is told to end. No namespaces are all of them."""
+    await kopf.operator(
+        registry=registry,
+        settings=settings(),
+        standalone=True,
+        clusterwide=not namespaces,
+        namespaces=namespaces,
+    )
+
+
+async def resync(queue: WorkQueue[Key], watched: Watched, interval: float) -> None:
+    """Wakes every key about every ``interval`` seconds, spread over that time, until it is cancelled."""
+    while True:
+        await asyncio.sleep(interval)
+        for key in list(watched.keys):
+            queue.add_after(key, random.uniform(0, interval))  # noqa: S311 - only spreads the load

@@ -1,0 +1,201 @@
+"""(resource, a way to read models) -> ``Resolved``, or why the resource can't be served.
+
+What needs no reading is judged first, so that a mistake in the spec is told at once and whatever the hub does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from . import api
+from .api import Reason, SpeculationMode, SpeculatorDeployment
+from .core import checkpoint, compatibility, engine, engine_args
+from .core.checkpoint import Recipe, Snapshot
+from .core.engine_args import ArgFields
+from .core.render import shutdown_timeout
+from .core.resolved import Identity, Origin, Resolved
+from .errors import Refused
+from .settings import Settings
+
+#: (repository, revision or None) -> what was read of it, at the commit that the revision means now.
+Read = Callable[[str, str | None], Awaitable[Snapshot]]
+
+_RECIPE = "the checkpoint's recipe"
+
+
+@dataclass(frozen=True)
+class _Models:
+    """Which model is what. ``draft`` is None for a regular model, and for methods that have no draft model.
+
+    ``off`` is why nothing is to be drafted, None where something is.
+    """
+
+    model: Snapshot
+    verifier: Snapshot
+    verifier_source: str
+    draft: Snapshot | None = None
+    recipe: Recipe | None = None
+    off: Reason | None = None
+
+
+async def resolve(resource: SpeculatorDeployment, settings: Settings, read: Read) -> Resolved:
+    """Reads both models, and decides how they are served.
+
+    Raises:
+        Refused: the inputs can't be used until they, or the models, are changed.
+        Waiting: a model couldn't be read for now.
+    """
+    spec = resource.spec
+    image = spec.engine.image or settings.engine_image
+    version = engine.engine_version(image, spec.engine.version)
+    arguments = engine_args.fields_from(engine_args.parse_args(spec.engine.args, version))
+    engine_args.check_env(spec.engine.env)
+    serving = engine.serving(resource, arguments)
+    overrides = engine.speculative_overrides(spec.speculation, arguments)
+
+    models = await _read_models(spec, serving.revision, version, overrides, read)
+    if models.draft is not models.model:  # a draft that the resource names: the revision it wanted is a commit now
+        overrides.pop("revision", None)
+    config: dict[str, Any] | None = None
+    if models.off is None:
+        config = engine.speculative_config(
+            recipe=models.recipe,
+            draft=_identity(models.draft),
+            overrides=overrides,
+            tensor=serving.tensor,
+            max_model_len=arguments.max_model_len or models.verifier.config.get("max_position_embeddings"),
+            version=version,
+        )
+    findings = compatibility.findings(
+        recipe=models.recipe if config else None,
+        method=config["method"] if config else None,
+        draft=models.draft.config if config and models.draft else None,
+        verifier=models.verifier.config,
+        tensor=serving.tensor,
+        pipeline=serving.pipeline,
+        draft_tensor=(config or {}).get("draft_tensor_parallel_size"),
+        max_model_len=arguments.max_model_len,
+    )
+    if findings:
+        more = "".join(f"; {finding.reason}: {finding.message}" for finding in findings[1:])
+        raise Refused(findings[0].reason, findings[0].message + more, field=findings[0].field)
+
+    command, args = engine.command_line(
+        model=models.verifier.uri,
+        revision=models.verifier.revision,
+        served_names=serving.served_names,
+        tensor=serving.tensor,
+        pipeline=serving.pipeline,
+        port=serving.port,
+        speculative_config=config,
+        rest=arguments.rest,
+        shutdown_timeout=shutdown_timeout(resource),
+        version=version,
+    )
+    return Resolved(
+        model=Identity(uri=models.model.uri, revision=models.model.revision),
+        draft=_identity(models.draft) if config else None,
+        verifier=Identity(uri=models.verifier.uri, revision=models.verifier.revision),
+        method=config["method"] if config else None,
+        num_speculative_tokens=config.get("num_speculative_tokens") if config else None,
+        speculative_config=config,
+        off=models.off,
+        verification=spec.speculation.verification if config else api.Verification.OFF,
+        served_name=serving.served_names[0],
+        tensor=serving.tensor,
+        pipeline=serving.pipeline,
+        port=serving.port,
+        image=image,
+        engine_version=version,
+        command=command,
+        args=args,
+        sources=[
+            Origin(field="verifier", value=models.verifier.uri, source=models.verifier_source),
+            *_config_sources(config or {}, spec.speculation, arguments),
+            _origin("tensor", serving.tensor, spec.parallelism.tensor, "spec.parallelism.tensor", arguments),
+            _origin("pipeline", serving.pipeline, spec.parallelism.pipeline, "spec.parallelism.pipeline", arguments),
+            _origin("port", serving.port, spec.engine.port, "spec.engine.port", arguments),
+            _origin("image", image, spec.engine.image, "spec.engine.image", arguments),
+        ],
+    )
+
+
+async def _read_models(
+    spec: api.SpeculatorDeploymentSpec, revision: str | None, version: str, overrides: Mapping[str, Any], read: Read
+) -> _Models:
+    model = await read(spec.model.repository, revision)
+    recipe = checkpoint.read_recipe(model.config, engine_version=version)
+    disabled = Reason.DISABLED if spec.speculation.mode is SpeculationMode.DISABLED else None
+    if recipe:
+        if spec.verifier:
+            verifier = await read(spec.verifier.repository, spec.verifier.wanted_revision)
+            return _Models(model, verifier, "spec.verifier", draft=model, recipe=recipe, off=disabled)
+        verifier = await read(checkpoint.verifier_repository(recipe), None)
+        source = "the checkpoint's speculators_config.verifier.name_or_path"
+        return _Models(model, verifier, source, draft=model, recipe=recipe, off=disabled)
+
+    if spec.verifier:
+        raise Refused(
+            Reason.RECIPE_MISSING,
+            f"spec.verifier is set, but {model.uri} carries no recipe: there is nothing for a verifier to verify. "
+            "Take spec.verifier out, or name a speculators checkpoint in spec.model.uri",
+            field="spec.verifier",
+        )
+    if overrides:
+        draft, recipe = await _read_given_draft(model, overrides, version, read)
+        return _Models(model, model, "spec.model", draft=draft, recipe=recipe)
+    if spec.speculation.mode is SpeculationMode.REQUIRED:
+        raise Refused(
+            Reason.RECIPE_MISSING,
+            f"spec.speculation.mode is Required, but {model.uri} carries no recipe (there is no speculators_config in "
+            "its config.json). Name a speculators checkpoint, or give a recipe in spec.speculation.config",
+            field="spec.model.uri",
+        )
+    return _Models(model, model, "spec.model", off=disabled or Reason.REGULAR_MODEL)
+
+
+async def _read_given_draft(
+    model: Snapshot, overrides: Mapping[str, Any], version: str, read: Read
+) -> tuple[Snapshot | None, Recipe | None]:
+    """A regular model's recipe is all the user's; the draft that it names, if any, is pinned like any other."""
+    if not overrides.keys() & {"method", "model"}:
+        raise Refused(
+            Reason.RECIPE_MISSING,
+            f"{model.uri} carries no recipe that {', '.join(sorted(overrides))} could change. "
+            "Name a speculators checkpoint, or add method (and model) to spec.speculation.config",
+            field="spec.speculation",
+        )
+    reference = engine.draft_reference(overrides)
+    if reference is None:
+        return None, None
+    draft = await read(*reference)
+    return draft, checkpoint.read_recipe(draft.config, engine_version=version)
+
+
+def _identity(snapshot: Snapshot | None) -> Identity | None:
+    return Identity(uri=snapshot.uri, revision=snapshot.revision) if snapshot else None
+
+
+def _config_sources(config: Mapping[str, Any], speculation: api.Speculation, arguments: ArgFields) -> list[Origin]:
+    given = {
+        **dict.fromkeys(arguments.speculative, "spec.engine.args"),
+        **{key.replace("-", "_"): f"spec.speculation.config.{key}" for key in speculation.config or {}},
+        **(
+            {"num_speculative_tokens": "spec.speculation.numSpeculativeTokens"}
+            if speculation.num_speculative_tokens
+            else {}
+        ),
+    }
+    return [
+        Origin(field=key, value=str(value), source=given.get(key, _RECIPE))
+        for key, value in config.items()
+        if key != "revision"
+    ]
+
+
+def _origin(field: str, value: object, given: object | None, path: str, arguments: ArgFields) -> Origin:
+    flag = arguments.flags.get(field)
+    source = path if given is not None else f"{flag} in spec.engine.args" if flag else "the default"
+    return Origin(field=field, value=str(value), source=source)

@@ -1,0 +1,50 @@
+"""The running operator: its parts, joined, until it is told to end."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Collection
+
+import kopf
+
+from . import handlers
+from .cluster import Cluster
+from .drafting import Drafting
+from .handlers import Watched
+from .hub import Hub
+from .reconciler import Key, Reconciler
+from .scrape import Scraper
+from .settings import Settings
+from .workqueue import WorkQueue
+
+
+async def run(settings: Settings, namespaces: Collection[str]) -> None:
+    """Watches, queues and reconciles. No namespaces are all of them."""
+    queue: WorkQueue[Key] = WorkQueue()
+    watched = Watched()
+    registry = kopf.OperatorRegistry()
+    handlers.register(registry, queue, watched)
+    async with Cluster.connect(in_flight=settings.requests_in_flight) as cluster, Scraper.open() as scraper:
+        drafting = Drafting(scraper, window=settings.acceptance_window, clock=time.monotonic, changed=queue.add)
+        reconciler = Reconciler(
+            cluster=cluster,
+            read=Hub(settings.hf_endpoint, timeout=settings.hub_timeout).read,
+            drafting=drafting,
+            pods=watched.pods,
+            settings=settings,
+            clock=time.monotonic,
+        )
+        background = [
+            asyncio.create_task(queue.run(reconciler.reconcile, settings.workers)),
+            asyncio.create_task(drafting.watch(settings.scrape_interval)),
+            asyncio.create_task(handlers.resync(queue, watched, settings.resync_interval)),
+        ]
+        watching = asyncio.create_task(handlers.watch(registry, namespaces))
+        # None of them ends by itself: whichever does has failed, and takes the process along.
+        done, _ = await asyncio.wait([watching, *background], return_when=asyncio.FIRST_COMPLETED)
+        for task in (watching, *background):
+            task.cancel()
+        await asyncio.gather(watching, *background, return_exceptions=True)
+        for task in done:
+            task.result()

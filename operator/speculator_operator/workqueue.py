@@ -1,0 +1,98 @@
+"""Keys waiting for a pass: each at most once, and no two passes over one key at the same time.
+
+A key that is added while its pass runs gets another one afterwards, since the pass may have read before the change.
+A pass that fails is repeated with exponential backoff, of its own for each key.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Awaitable, Callable, Hashable
+from typing import Generic, TypeVar
+
+from prometheus_client import Counter, Gauge, Histogram
+
+BACKOFF_FIRST = 0.5
+BACKOFF_MOST = 300.0
+
+_DEPTH = Gauge("workqueue_depth", "Keys waiting for a pass")
+_ADDS = Counter("workqueue_adds_total", "Keys added")
+_RETRIES = Counter("workqueue_retries_total", "Passes that failed and are repeated")
+_QUEUED = Histogram("workqueue_queue_duration_seconds", "How long a key waits for its pass")
+_WORKED = Histogram("workqueue_work_duration_seconds", "How long a pass takes")
+
+K = TypeVar("K", bound=Hashable)
+
+log = logging.getLogger(__name__)
+
+
+class WorkQueue(Generic[K]):
+    """To be used within one event loop. ``jitter`` gives numbers from 0 to 1."""
+
+    def __init__(self, *, jitter: Callable[[], float] = random.random) -> None:
+        self._jitter = jitter
+        self._ready: asyncio.Queue[K] = asyncio.Queue()
+        self._since: dict[K, float] = {}
+        self._running: set[K] = set()
+        self._again: set[K] = set()
+        self._timers: dict[K, asyncio.TimerHandle] = {}
+        self._failures: dict[K, int] = {}
+
+    @property
+    def idle(self) -> bool:
+        """Whether no key waits for a pass now, and no pass runs. Keys that wait for a time don't count."""
+        return not self._since and not self._running
+
+    def add(self, key: K) -> None:
+        """Asks for a pass as soon as possible."""
+        if timer := self._timers.pop(key, None):
+            timer.cancel()
+        if key in self._running:
+            self._again.add(key)
+        elif key not in self._since:
+            self._since[key] = time.monotonic()
+            self._ready.put_nowait(key)
+            _ADDS.inc()
+            _DEPTH.set(len(self._since))
+
+    def add_after(self, key: K, seconds: float) -> None:
+        """Asks for a pass after so many seconds. Of several times, the earliest counts."""
+        loop = asyncio.get_running_loop()
+        timer = self._timers.get(key)
+        if timer is None or loop.time() + seconds < timer.when():
+            if timer is not None:
+                timer.cancel()
+            self._timers[key] = loop.call_later(seconds, self.add, key)
+
+    async def run(self, process: Callable[[K], Awaitable[float | None]], workers: int) -> None:
+        """Runs passes until it is cancelled. A pass may return after how many seconds its key wants another one."""
+        async with asyncio.TaskGroup() as tasks:
+            for _ in range(workers):
+                tasks.create_task(self._work(process))
+
+    async def _work(self, process: Callable[[K], Awaitable[float | None]]) -> None:
+        while True:
+            key = await self._ready.get()
+            started = time.monotonic()
+            _QUEUED.observe(started - self._since.pop(key))
+            _DEPTH.set(len(self._since))
+            self._running.add(key)
+            try:
+                wait = await process(key)
+                self._failures.pop(key, None)
+            except Exception:
+                failures = self._failures[key] = self._failures.get(key, 0) + 1
+                wait = min(BACKOFF_FIRST * 2 ** min(failures - 1, 20), BACKOFF_MOST) * (0.5 + self._jitter() / 2)
+                log.exception("%s: pass %d in a row failed; the next one is in %.1f s", key, failures, wait)
+                _RETRIES.inc()
+            finally:
+                self._running.discard(key)
+                _WORKED.observe(time.monotonic() - started)
+            if wait is not None:
+                self.add_after(key, wait)
+            if key in self._again:
+                self._again.discard(key)
+                self.add(key)

@@ -1,0 +1,489 @@
+"""The whole operator, as a process with the rights it ships with, against a real API server and simulated nodes.
+
+Pods here run nothing: they are ready because kwok says so, and their metrics come from a stand-in. What is real is
+every write, watch, right and rollout.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from speculator_operator import api
+from tests.support.apiproxy import ApiProxy
+from tests.support.engines import Engines
+from tests.support.eventually import eventually
+from tests.support.operator import Operator, grant
+from tools.localcluster.controlplane import ControlPlane
+from tools.localcluster.simulated import FAILING, MESSAGE_ANNOTATION, POD_ANNOTATION
+from tools.testhub import Hub
+
+pytestmark = [pytest.mark.timeout(180), pytest.mark.usefixtures("nodes")]
+
+VERIFIER = {
+    "architectures": ["LlamaForCausalLM"],
+    "model_type": "llama",
+    "hidden_size": 64,
+    "num_hidden_layers": 8,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 2,
+    "vocab_size": 512,
+    "max_position_embeddings": 2048,
+}
+DRAFT: dict[str, Any] = {
+    "architectures": ["Eagle3Speculator"],
+    "speculators_model_type": "eagle3",
+    "speculators_config": {
+        "algorithm": "eagle3",
+        "default_proposal_method": "greedy",
+        "proposal_methods": [{"proposal_type": "greedy", "speculative_tokens": 3}],
+        "verifier": {"name_or_path": "org/verifier"},
+    },
+    "transformer_layer_config": {
+        "model_type": "llama",
+        "hidden_size": 64,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 2,
+        "num_hidden_layers": 1,
+        "vocab_size": 512,
+    },
+    "draft_vocab_size": 512,
+}
+FAST = {"reread_interval": 1, "scrape_interval": 0.5, "resync_interval": 5}
+
+
+def files(config: dict[str, Any], **changes: Any) -> dict[str, bytes]:
+    return {"config.json": json.dumps(config | changes).encode()}
+
+
+@pytest.fixture
+def hub() -> Iterator[Hub]:
+    with Hub() as running:
+        running.commit("org/verifier", files(VERIFIER))
+        running.commit("org/draft", files(DRAFT))
+        yield running
+
+
+@pytest.fixture(scope="module")
+def engines() -> Iterator[Engines]:
+    with Engines() as running:
+        yield running
+
+
+@pytest.fixture(scope="module", autouse=True)
+def granted(cluster: ControlPlane) -> None:
+    grant(cluster)
+
+
+@pytest.fixture
+def proxy(cluster: ControlPlane) -> Iterator[ApiProxy]:
+    with ApiProxy(cluster.url, cluster.ca) as running:
+        yield running
+
+
+class World:
+    """One namespace, its resources, and the operator that looks after it."""
+
+    def __init__(self, cluster: ControlPlane, namespace: str, hub: Hub, engines: Engines, log: Path) -> None:
+        self.cluster = cluster
+        self.namespace = namespace
+        self.hub = hub
+        self.engines = engines
+        self.log = log
+        engines.drafts, engines.reachable = 5, True
+
+    def operator(self, *, server: str | None = None, **settings: object) -> Operator:
+        given = {**FAST, "hf_endpoint": self.hub.url, **settings}
+        return Operator(self.cluster, self.log, namespace=self.namespace, server=server, settings=given)
+
+    def kubectl(self, *args: str, stdin: str | None = None, check: bool = True) -> str:
+        return self.cluster.kubectl("--namespace", self.namespace, *args, stdin=stdin, check=check)
+
+    def apply(self, name: str = "a", **spec: Any) -> None:
+        content = {"model": {"uri": "org/draft"}, **spec}
+        content["engine"] = {"port": self.engines.port, **spec.get("engine", {})}
+        body = {
+            "apiVersion": api.API_VERSION,
+            "kind": api.KIND,
+            "metadata": {"name": name, "namespace": self.namespace},
+            "spec": content,
+        }
+        self.kubectl("apply", "-f", "-", stdin=json.dumps(body))
+
+    def get(self, kind: str, name: str = "a") -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self.kubectl("get", kind, name, "-o", "json"))
+        return found
+
+    def items(self, kind: str) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = json.loads(self.kubectl("get", kind, "-o", "json"))["items"]
+        return found
+
+    def conditions(self, name: str = "a") -> dict[str, tuple[str, str]]:
+        status = self.get("spd", name).get("status") or {}
+        return {c["type"]: (c["status"], c["reason"]) for c in status.get("conditions", [])}
+
+    def becomes(self, name: str = "a", **expected: tuple[str, str]) -> None:
+        def check() -> None:
+            conditions = self.conditions(name)
+            assert {type_: conditions.get(type_) for type_ in expected} == expected
+
+        eventually(check, within=60)
+
+    def ready(self, name: str = "a") -> None:
+        """Ready, and of its current generation."""
+
+        def check() -> None:
+            found = self.get("spd", name)
+            status = found.get("status") or {}
+            assert status.get("observedGeneration") == found["metadata"]["generation"]
+            assert self.conditions(name)["Ready"] == ("True", "Reconciled")
+
+        eventually(check, within=60)
+
+    def pods(self) -> set[str]:
+        return {pod["metadata"]["uid"] for pod in self.items("pods") if "deletionTimestamp" not in pod["metadata"]}
+
+    def args(self, name: str = "a") -> list[str]:
+        args: list[str] = self.get("deployment", name)["spec"]["template"]["spec"]["containers"][0]["args"]
+        return args
+
+    def end_state(self) -> dict[str, Any]:
+        """What is there, without what differs between any two runs."""
+        kinds = ("controllerrevisions", "services", "deployments")
+        return {kind: [_essence(item) for item in self.items(kind)] for kind in kinds} | {
+            "resolved": [item["status"]["resolved"] for item in self.items("spd")],
+            "conditions": [
+                sorted((c["type"], c["status"], c["reason"]) for c in item["status"]["conditions"])
+                for item in self.items("spd")
+            ],
+        }
+
+
+def _essence(item: dict[str, Any]) -> dict[str, Any]:
+    metadata = {key: item["metadata"].get(key) for key in ("name", "labels")}
+    essence = {key: value for key, value in item.items() if key not in ("metadata", "status")}
+    essence.get("spec", {}).pop("clusterIP", None)
+    essence.get("spec", {}).pop("clusterIPs", None)
+    return {**essence, "metadata": metadata}
+
+
+@pytest.fixture
+def world(cluster: ControlPlane, namespace: str, hub: Hub, engines: Engines, tmp_path: Path) -> World:
+    return World(cluster, namespace, hub, engines, tmp_path / "operator.log")
+
+
+def test_a_resource_becomes_pods_and_says_so(world: World) -> None:
+    world.apply(parallelism={"tensor": 2}, replicas=2)
+    with world.operator():
+        world.kubectl("wait", "--for=condition=Ready", "--timeout=60s", "spd/a")
+        world.becomes(SpeculationActive=("True", "Drafting"), Available=("True", "Serving"))
+        found = world.get("spd")
+        resolved = found["status"]["resolved"]
+        assert resolved["draft"]["uri"] == "org/draft"
+        assert len(resolved["draft"]["revision"]) == 40
+        assert resolved["verifier"]["uri"] == "org/verifier"
+        assert resolved["command"][:3] == ["vllm", "serve", "org/verifier"]
+        assert found["status"]["readyReplicas"] == 2
+        assert "finalizers" not in found["metadata"]
+        assert "annotations" not in found["metadata"] or set(found["metadata"]["annotations"]) == {
+            "kubectl.kubernetes.io/last-applied-configuration"
+        }
+        for kind in ("deployment", "service"):
+            (owner,) = world.get(kind)["metadata"]["ownerReferences"]
+            assert owner["uid"] == found["metadata"]["uid"]
+            assert owner["controller"] is True
+            assert "blockOwnerDeletion" not in owner
+        limits = world.get("deployment")["spec"]["template"]["spec"]["containers"][0]["resources"]["limits"]
+        assert limits["nvidia.com/gpu"] == "2"
+        line = eventually(lambda: world.kubectl("get", "spd", "a", "--no-headers").split())
+        assert line[:4] == ["a", "True", "True", "eagle3"]
+        eventually(lambda: world.get("spd")["status"]["acceptance"]["rate"] == "0.67")
+        reasons = eventually(lambda: {event["reason"] for event in world.items("events.events.k8s.io")})
+        assert {"Resolved", "Drafting", "Reconciled"} <= reasons
+
+
+def test_children_changed_or_deleted_by_hand_are_repaired_at_the_same_commit(world: World) -> None:
+    world.apply()
+    with world.operator():
+        world.ready()
+        before = world.end_state()
+        world.hub.commit("org/draft", files(DRAFT, note="moved"))
+
+        patch = [{"op": "replace", "path": "/spec/template/spec/containers/0/args", "value": ["--port=1"]}]
+        world.kubectl("patch", "deployment", "a", "--type=json", "-p", json.dumps(patch))
+        eventually(lambda: "--port=1" not in world.args())
+        world.kubectl("patch", "service", "a", "-p", '{"spec":{"selector":{"app":"other"}}}')
+        eventually(lambda: world.get("service")["spec"]["selector"]["speculators.dev/name"] == "a")
+        for kind in ("deployment", "service", "controllerrevision"):
+            (name,) = (item["metadata"]["name"] for item in world.items(kind))
+            world.kubectl("delete", kind, name)
+            eventually(lambda kind=kind: world.items(kind))  # type: ignore[misc]
+        world.ready()
+        after = world.end_state()
+        assert after["resolved"] == before["resolved"]
+        assert [item["spec"]["template"] for item in after["deployments"]] == [
+            item["spec"]["template"] for item in before["deployments"]
+        ]
+
+
+def test_scaling_suspending_and_an_upgrade_roll_no_pod(world: World) -> None:
+    world.apply(replicas=1)
+    with world.operator():
+        world.ready()
+        template = world.get("deployment")["spec"]["template"]
+        pods = world.pods()
+        world.hub.commit("org/draft", files(DRAFT, note="moved"))
+        world.kubectl("scale", "spd/a", "--replicas=3")
+        eventually(lambda: world.get("spd")["status"]["readyReplicas"] == 3)
+        world.ready()
+        assert pods < world.pods()
+
+    with world.operator(engine_image="vllm/vllm-openai:v0.31.0", engine_hf_endpoint="http://elsewhere"):
+        world.kubectl("scale", "spd/a", "--replicas=2")
+        eventually(lambda: world.get("spd")["status"]["readyReplicas"] == 2)
+        assert world.get("deployment")["spec"]["template"] == template
+        world.kubectl("patch", "spd", "a", "--type=merge", "-p", '{"spec":{"suspend":true}}')
+        world.becomes(Ready=("True", "Suspended"))
+        eventually(lambda: not world.pods())
+        world.kubectl("patch", "spd", "a", "--type=merge", "-p", '{"spec":{"suspend":false}}')
+        world.ready()
+        assert world.get("deployment")["spec"]["template"] == template
+        assert len(world.items("controllerrevisions")) == 1
+
+
+def test_a_change_of_the_spec_rolls_and_a_refresh_resolves_anew(world: World) -> None:
+    world.apply()
+    with world.operator():
+        world.ready()
+        pods = world.pods()
+        world.apply(engine={"args": ["--seed=7"]})
+        eventually(lambda: "--seed=7" in world.args())
+        world.ready()
+        eventually(lambda: not pods & world.pods())
+
+        sha = world.hub.commit("org/draft", files(DRAFT, note="moved"))
+        world.kubectl("annotate", "spd", "a", "speculators.dev/refresh=1")
+        eventually(lambda: world.get("spd")["status"]["resolved"]["draft"]["revision"] == sha)
+        world.ready()
+        assert any(sha in text for text in world.args())
+
+        world.apply()
+        world.kubectl("annotate", "spd", "a", "speculators.dev/refresh-")
+        eventually(lambda: "--seed=7" not in world.args())
+        world.ready()
+        assert len(world.items("controllerrevisions")) >= 3
+
+
+def test_a_broken_recipe_leaves_what_serves_alone_until_it_is_mended(world: World) -> None:
+    world.apply()
+    with world.operator():
+        world.ready()
+        template, pods = world.get("deployment")["spec"]["template"], world.pods()
+        broken = files(DRAFT, speculators_config={**DRAFT["speculators_config"], "proposal_methods": []})
+        world.hub.commit("org/draft", broken)
+        world.apply(engine={"args": ["--seed=7"]})
+        world.becomes(
+            Stalled=("True", "RecipeMethodsInvalid"),
+            Ready=("False", "RecipeMethodsInvalid"),
+            Resolved=("False", "RecipeMethodsInvalid"),
+            Available=("True", "Serving"),
+            SpeculationActive=("True", "Drafting"),
+        )
+        world.kubectl("scale", "spd/a", "--replicas=2")
+        eventually(lambda: world.get("spd")["status"]["readyReplicas"] == 2)
+        assert world.get("deployment")["spec"]["template"] == template
+        assert pods < world.pods()
+
+        world.hub.commit("org/draft", files(DRAFT, note="mended"))
+        world.ready()
+        assert "--seed=7" in world.args()
+        assert world.conditions()["Stalled"] == ("False", "Reconciled")
+
+
+@pytest.mark.parametrize(
+    ("case", "spec", "reason"),
+    [
+        ("a model that isn't there", {"model": {"uri": "org/nowhere"}}, "ModelUnauthorized"),
+        ("an unknown flag", {"engine": {"args": ["--sed=1"]}}, "ArgsInvalid"),
+        ("a flag that hides the proof", {"engine": {"args": ["--disable-log-stats"]}}, "FlagRefused"),
+        ("a recipe for a model without one", {"model": {"uri": "org/verifier"}, "speculation": {"mode": "Required"}},
+         "RecipeMissing"),
+        ("heads that can't be divided", {"parallelism": {"tensor": 3}}, "HeadsNotDivisible"),
+        ("a pod that the API server refuses",
+         {"template": {"spec": {"affinity": {"nodeAffinity": {"nonsense": 1}}}}}, "ChildRefused"),
+    ],
+)  # fmt: skip
+def test_what_only_the_operator_can_see_is_a_condition(
+    world: World, case: str, spec: dict[str, Any], reason: str
+) -> None:
+    world.apply(**spec)
+    with world.operator() as operator:
+        world.becomes(Stalled=("True", reason), Ready=("False", reason))
+        assert world.items("deployments") == [], case
+        world.apply()
+        world.ready()
+        assert operator.running
+
+
+def test_a_namesake_that_is_not_ours_is_left_alone(world: World) -> None:
+    world.kubectl("create", "service", "clusterip", "a", "--tcp=80")
+    before = world.get("service")
+    world.apply()
+    with world.operator():
+        world.becomes(Stalled=("True", "NameConflict"))
+        assert world.items("deployments") == []
+        assert world.get("service")["spec"] == before["spec"]
+        world.kubectl("delete", "service", "a")
+        world.ready()
+
+
+def test_deleting_works_while_the_operator_is_gone(world: World) -> None:
+    world.apply()
+    with world.operator():
+        world.ready()
+    world.kubectl("delete", "spd", "a", "--timeout=20s")
+    for kind in ("deployments", "services", "controllerrevisions", "pods"):
+        eventually(lambda kind=kind: [i for i in world.items(kind) if i["kind"] != "Event"] == [])  # type: ignore[misc]
+
+
+def test_deleted_and_made_again_under_the_same_name(world: World) -> None:
+    world.apply()
+    with world.operator():
+        world.ready()
+        uid = world.get("spd")["metadata"]["uid"]
+        world.kubectl("delete", "spd", "a")
+        world.apply()
+        world.ready()
+        assert world.get("spd")["metadata"]["uid"] != uid
+        eventually(lambda: all(
+            item["metadata"]["ownerReferences"][0]["uid"] != uid
+            for kind in ("deployments", "services", "controllerrevisions") for item in world.items(kind)
+        ))  # fmt: skip
+
+
+def test_new_pods_that_fail_leave_the_old_ones_serving_and_say_why(world: World) -> None:
+    world.apply(replicas=2)
+    with world.operator():
+        world.ready()
+        pods = world.pods()
+        words = "The engine serves, but has not drafted"
+        world.apply(replicas=2, template={"metadata": {"annotations": {
+            POD_ANNOTATION: FAILING, MESSAGE_ANNOTATION: words}}})  # fmt: skip
+        world.becomes(Ready=("False", "Progressing"), Available=("True", "Serving"))
+
+        def told() -> None:
+            conditions = world.get("spd")["status"]["conditions"]
+            assert any(words in condition["message"] for condition in conditions)
+
+        eventually(told, within=60)
+        assert pods < world.pods()
+        world.apply(replicas=2)
+        world.ready()
+        assert pods == world.pods()
+
+
+def test_speculation_that_ends_in_a_ready_pod_is_noticed(world: World) -> None:
+    world.apply()
+    with world.operator():
+        world.becomes(SpeculationActive=("True", "Drafting"))
+        world.engines.reachable = False
+        world.becomes(SpeculationActive=("Unknown", "MetricsUnreachable"))
+        world.engines.reachable, world.engines.drafts = True, None
+        world.becomes(SpeculationActive=("False", "NotDrafting"), Ready=("True", "Reconciled"))
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+@pytest.mark.timeout(600)
+def test_killed_between_any_two_writes_it_ends_the_same(world: World, proxy: ApiProxy, moment: str) -> None:
+    """The children's three writes and the first of status; a branch moves while the operator is dead."""
+    sha = world.hub.commit("org/draft", files(DRAFT))
+    world.apply("whole")
+    with world.operator(server=proxy.url):
+        world.ready("whole")
+    undisturbed = world.end_state()
+    world.kubectl("delete", "spd", "whole", "--timeout=20s")
+    eventually(lambda: not world.items("controllerrevisions"))
+    made: list[str] = []
+    for write in range(2 if moment == "before" else 1, 6):
+        world.hub.commit("org/draft", files(DRAFT), branch="main")
+        name = "whole"
+        world.apply(name)
+        operator = world.operator(server=proxy.url)
+        proxy.forget()
+        strike = proxy.kill_before_write if moment == "before" else proxy.kill_after_write
+        with operator:
+            strike(write, operator.kill)
+            eventually(lambda operator=operator: not operator.running, within=60)  # type: ignore[misc]
+            pinned = world.items("controllerrevisions")
+            assert len(pinned) == 1
+            moved = world.hub.commit("org/draft", files(DRAFT, note=f"moved {write}"))
+            proxy.revive()
+            operator.start()
+            world.ready(name)
+        state = world.end_state()
+        commit = state["resolved"][0]["draft"]["revision"]
+        assert commit != moved
+        assert _at_commit(state, commit) == _at_commit(undisturbed, sha), f"killed {moment} write {write}"
+        made.append(commit)
+        world.kubectl("delete", "spd", name, "--timeout=20s")
+        eventually(lambda: not (world.items("controllerrevisions") or world.items("deployments")))
+    assert len(made) == (4 if moment == "before" else 5)
+
+
+def _at_commit(state: dict[str, Any], commit: str) -> Any:
+    return json.loads(json.dumps(state).replace(commit, "COMMIT"))
+
+
+@pytest.mark.timeout(300)
+def test_a_second_pass_writes_nothing_and_lists_nothing(world: World, proxy: ApiProxy) -> None:
+    names = [f"r{number}" for number in range(20)]
+    for name in names:
+        world.apply(name)
+    with world.operator(server=proxy.url):
+        for name in names:
+            world.ready(name)
+            world.becomes(name, SpeculationActive=("True", "Drafting"))
+            eventually(lambda name=name: world.get("spd", name)["status"]["acceptance"])  # type: ignore[misc]
+    proxy.forget()
+    with world.operator(server=proxy.url, resync_interval=2) as operator:
+
+        def each_was_read_again() -> None:
+            """By the start, and then by two resyncs."""
+            reads = [request.resource[1] for request in proxy.requests if request.resource[:1] == (api.PLURAL,)
+                     and len(request.resource) == 2]  # fmt: skip
+            assert min(reads.count(name) for name in names) >= 3
+
+        eventually(each_was_read_again, within=60)
+        assert operator.running
+        assert proxy.writes() == []
+        lists = [request.resource[0] for request in proxy.lists()]
+        assert len(lists) == len(set(lists)), "each kind is listed once, as its watch begins"
+
+
+def test_the_same_operator_renders_the_same_bytes(world: World) -> None:
+    """``render`` prints what the operator applies, but for what only a cluster knows."""
+    world.apply()
+    with world.operator():
+        world.ready()
+    body = world.get("spd")
+    command = [sys.executable, "-m", "speculator_operator", "render", "-f", "-", "-o", "json"]
+    done = subprocess.run(
+        command,
+        input=json.dumps(body),
+        capture_output=True,
+        text=True,
+        check=True,
+        env={"SPECULATOR_HF_ENDPOINT": world.hub.url},
+        timeout=60,
+    )
+    rendered = {item["kind"]: item for item in json.loads(done.stdout)["items"]}
+    revision = world.items("controllerrevisions")[0]
+    assert rendered["ControllerRevision"]["data"] == revision["data"]
+    assert rendered["ControllerRevision"]["metadata"]["name"] == revision["metadata"]["name"]
+

@@ -1,0 +1,62 @@
+"""Stands in for the engines of simulated pods: one server at the port that all of them share, told apart by address.
+
+It only counts: what it says of drafts is what a test sets. Whether a real engine drafts is shown with a real one.
+"""
+
+from __future__ import annotations
+
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import TracebackType
+from typing import Self
+
+COUNTERS = """\
+vllm:spec_decode_num_drafts_total{{engine="0",model_name="m"}} {drafts}.0
+vllm:spec_decode_num_draft_tokens_total{{engine="0",model_name="m"}} {tokens}.0
+vllm:spec_decode_num_accepted_tokens_total{{engine="0",model_name="m"}} {accepted}.0
+vllm:spec_decode_num_accepted_tokens_per_pos_total{{engine="0",model_name="m",position="0"}} {accepted}.0
+"""
+
+
+class Engines:
+    """A context manager. Each has drafted ``drafts`` times more at each look; None is one that doesn't speculate.
+
+    Two of each draft's three tokens are accepted. While ``reachable`` is unset, no answer comes but 503.
+    """
+
+    def __init__(self) -> None:
+        self.drafts: int | None = 5
+        self.reachable = True
+        self.total = 0
+        engines = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                body = b""
+                if engines.drafts is not None:
+                    engines.total += engines.drafts
+                    total = engines.total
+                    body = COUNTERS.format(drafts=total, tokens=3 * total, accepted=2 * total).encode()
+                self.send_response(200 if engines.reachable else 503)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name it has there
+                """Says nothing."""
+
+        self._server = ThreadingHTTPServer(("0.0.0.0", 0), Handler)  # noqa: S104 - simulated pods' addresses, all local
+        self._server.daemon_threads = True
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
+        self.port = int(self._server.server_address[1])
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()

@@ -1,0 +1,101 @@
+"""The operator as a process of its own, as it runs in a cluster: another user, its own rights, killed at any moment."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import yaml
+
+from tools.localcluster.controlplane import ControlPlane
+
+RBAC = Path(__file__).parents[2] / "config" / "rbac"
+USER = "operator"
+
+
+def grant(cluster: ControlPlane) -> None:
+    """Gives the user ``operator`` the rights that the project ships, and no more."""
+    roles = [document for path in sorted(RBAC.glob("*.yaml")) for document in yaml.safe_load_all(path.read_text())]
+    for document in roles:
+        if document["kind"] == "ClusterRoleBinding":
+            document["subjects"] = [{"kind": "User", "name": USER, "apiGroup": "rbac.authorization.k8s.io"}]
+    cluster.apply(*(document for document in roles if document["kind"].startswith("ClusterRole")))
+
+
+class Operator:
+    """``speculator-operator run`` between ``with`` and its end; ``start`` and ``kill`` in between as one likes."""
+
+    def __init__(
+        self,
+        cluster: ControlPlane,
+        log: Path,
+        *,
+        namespace: str | None = None,
+        server: str | None = None,
+        settings: Mapping[str, object] | None = None,
+    ) -> None:
+        """
+        Args:
+            log: what it prints goes there, of all its lives.
+            namespace: the only one that it watches; all by default.
+            server: a proxy's address in place of the API server's.
+            settings: fields of ``Settings``.
+        """
+        where = ["--namespace", namespace] if namespace else ["--all-namespaces"]
+        self._command = [sys.executable, "-m", "speculator_operator", "run", *where]
+        kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+        given = {f"SPECULATOR_{name.upper()}": str(value) for name, value in (settings or {}).items()}
+        self._environment = {**kept, "KUBECONFIG": str(cluster.kubeconfig_for(USER, server=server)), **given}
+        self._process: subprocess.Popen[bytes] | None = None
+        self._log = log
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    @property
+    def log(self) -> str:
+        return self._log.read_text()
+
+    @property
+    def running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def start(self) -> None:
+        with self._log.open("ab") as output:
+            self._process = subprocess.Popen(
+                self._command, env=self._environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output
+            )
+
+    def stop(self) -> None:
+        """Asks it to end, and waits. It ends by itself or is killed, and then that is said."""
+        if self._process is None:
+            return
+        self._process.terminate()
+        try:
+            self._process.wait(20)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise AssertionError(f"the operator didn't end within 20 s of SIGTERM:\n{self.log[-2000:]}") from None
+
+    def kill(self) -> None:
+        """Kills it, as a node that goes away does."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGKILL)
+            self._process.wait()

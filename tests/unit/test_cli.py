@@ -1,0 +1,176 @@
+"""The command line: what it prints, and how it ends."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from speculator_operator import cli
+from speculator_operator.crd import crd
+from tools.testhub import Hub
+
+RECIPES = Path(__file__).parents[1] / "data" / "recipes"
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> Any:
+    with Hub() as running:
+        monkeypatch.setenv("HF_ENDPOINT", running.url)
+        yield running
+
+
+@pytest.fixture
+def draft(tmp_path: Path) -> Path:
+    folder = tmp_path / "draft"
+    folder.mkdir()
+    shutil.copy(RECIPES / "eagle3-qwen3-8b.json", folder / "config.json")
+    return folder
+
+
+def commit(hub: Hub, repository: str, recipe: str) -> str:
+    return hub.commit(repository, {"config.json": (RECIPES / f"{recipe}.json").read_bytes()})
+
+
+def run(capsys: pytest.CaptureFixture[str], *argv: str) -> tuple[int, str, str]:
+    try:
+        code = cli.main(argv)
+    except SystemExit as ended:
+        code = int(ended.code or 0)
+    output = capsys.readouterr()
+    return code, output.out, output.err
+
+
+def test_resolve_says_what_a_repository_becomes(hub: Hub, capsys: pytest.CaptureFixture[str]) -> None:
+    draft, verifier = commit(hub, "org/draft", "eagle3-qwen3-8b"), commit(hub, "Qwen/Qwen3-8B", "regular-qwen3-8b")
+    code, out, _ = run(capsys, "resolve", "org/draft", "-o", "json")
+    assert code == 0
+    found = json.loads(out)
+    assert found == {
+        "speculative": True,
+        "draft": {"uri": "org/draft", "revision": draft},
+        "verifier": {"uri": "Qwen/Qwen3-8B", "revision": verifier},
+        "speculativeConfig": {
+            "method": "eagle3",
+            "model": "org/draft",
+            "num_speculative_tokens": found["speculativeConfig"]["num_speculative_tokens"],
+            "revision": draft,
+        },
+    }
+
+
+def test_resolve_takes_a_revision(hub: Hub, capsys: pytest.CaptureFixture[str]) -> None:
+    first = commit(hub, "org/model", "regular-qwen3-8b")
+    commit(hub, "org/model", "regular-llama-3.1-8b")
+    code, out, _ = run(capsys, "resolve", "org/model", "--revision", first)
+    assert code == 0
+    assert json.loads(out) == {
+        "speculative": False,
+        "draft": None,
+        "verifier": {"uri": "org/model", "revision": first},
+        "speculativeConfig": None,
+    }
+
+
+def test_resolve_reads_a_folder_though_the_hub_is_out_of_reach(
+    draft: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    code, out, err = run(capsys, "resolve", str(draft))
+    assert code == 0
+    found = json.loads(out)
+    assert found["draft"] == {"uri": str(draft), "revision": None}
+    assert found["speculativeConfig"]["model"] == str(draft)
+    assert "revision" not in found["speculativeConfig"]
+    assert found["verifier"] == {"uri": "Qwen/Qwen3-8B", "revision": None}
+    assert "Qwen/Qwen3-8B is not pinned or checked" in err
+
+
+def test_resolve_takes_the_rest_of_a_speculative_config(
+    hub: Hub, draft: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    commit(hub, "Qwen/Qwen3-8B", "regular-qwen3-8b")
+    code, out, _ = run(capsys, "resolve", str(draft), "--speculation", '{"num-speculative-tokens": 7}')
+    assert code == 0
+    assert json.loads(out)["speculativeConfig"]["num_speculative_tokens"] == 7
+
+
+@pytest.mark.parametrize("output", ["yaml", "table"])
+def test_resolve_prints_in_other_forms(output: str, hub: Hub, draft: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    commit(hub, "Qwen/Qwen3-8B", "regular-qwen3-8b")
+    code, out, _ = run(capsys, "resolve", str(draft), "-o", output)
+    assert code == 0
+    assert "eagle3" in out
+
+
+@pytest.mark.parametrize(
+    ("case", "argv", "code", "words"),
+    [
+        ("nothing to do", [], 64, "COMMAND"),
+        ("an unknown command", ["serve"], 64, "serve"),
+        ("an unknown flag", ["resolve", "org/model", "--rev", "x", "--nonsense"], 64, "--nonsense"),
+        ("JSON that is none", ["resolve", "org/model", "--speculation", "{"], 64, "--speculation"),
+        ("JSON that is no object", ["resolve", "org/model", "--speculation", "[1]"], 64, "--speculation"),
+        ("a folder with a revision", ["resolve", ".", "--revision", "x"], 64, "--revision"),
+        ("a name that is no repository", ["resolve", "model"], 2, "SpecInvalid: spec.model.uri"),
+        ("a repository that isn't there", ["resolve", "org/gone"], 2, "ModelUnauthorized: "),
+        ("a file that isn't there", ["render", "-f", "/nowhere/cr.yaml"], 1, "/nowhere/cr.yaml"),
+    ],
+)
+def test_ends(case: str, argv: list[str], code: int, words: str, hub: Hub, capsys: pytest.CaptureFixture[str]) -> None:
+    ended, out, err = run(capsys, *argv)
+    assert (ended, out) == (code, ""), case
+    assert words in err, case
+    assert hub.url or case
+
+
+def test_a_hub_that_is_down_is_undetermined(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    code, out, err = run(capsys, "resolve", "org/model")
+    assert (code, out) == (1, "")
+    assert err.startswith("HubUnavailable: ")
+
+
+def test_a_recipe_that_cannot_be_used_is_refused_by_name(draft: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = json.loads((draft / "config.json").read_text())
+    config["speculators_config"]["proposal_methods"] = []
+    (draft / "config.json").write_text(json.dumps(config))
+    code, out, err = run(capsys, "resolve", str(draft))
+    assert (code, out) == (2, "")
+    assert err.startswith("RecipeMethodsInvalid: ")
+
+
+@pytest.mark.parametrize(
+    ("case", "text", "words"),
+    [
+        ("no YAML", "{", "SpecInvalid: "),
+        ("another kind", "kind: Deployment", "SpecInvalid: "),
+        ("a field that doesn't exist", "kind: SpeculatorDeployment\nmetadata: {name: a}\nspec: {modle: {}}", "spec.mo"),
+    ],
+)
+def test_render_refuses(case: str, text: str, words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "cr.yaml").write_text(text)
+    code, out, err = run(capsys, "render", "-f", str(tmp_path / "cr.yaml"), "--checkpoint", str(tmp_path))
+    assert (code, out) == (2, ""), case
+    assert words in err, case
+
+
+def test_crd_prints_the_definition(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(capsys, "crd")
+    assert code == 0
+    assert yaml.safe_load(out) == crd()
+
+
+def test_a_setting_of_the_wrong_type_names_its_variable(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SPECULATOR_WORKERS", "many")
+    code, _, err = run(capsys, "crd")
+    assert code == 64
+    assert "SPECULATOR_WORKERS is 'many'" in err

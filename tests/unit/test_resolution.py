@@ -1,0 +1,243 @@
+"""Both models and the spec, joined: what is served, and why not. Models are read from a table instead of a hub."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+
+from speculator_operator import api
+from speculator_operator.api import Reason
+from speculator_operator.core.checkpoint import Snapshot
+from speculator_operator.core.resolved import Resolved
+from speculator_operator.errors import OperatorError, Refused
+from speculator_operator.resolution import resolve
+from speculator_operator.settings import Settings
+
+LLAMA: dict[str, Any] = {
+    "architectures": ["LlamaForCausalLM"],
+    "model_type": "llama",
+    "hidden_size": 4096,
+    "num_hidden_layers": 32,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 8,
+    "vocab_size": 128256,
+    "max_position_embeddings": 131072,
+}
+EAGLE3: dict[str, Any] = {
+    "architectures": ["Eagle3Speculator"],
+    "speculators_model_type": "eagle3",
+    "speculators_config": {
+        "algorithm": "eagle3",
+        "default_proposal_method": "greedy",
+        "proposal_methods": [{"proposal_type": "greedy", "speculative_tokens": 3}],
+        "verifier": {"name_or_path": "org/llama", "architectures": ["LlamaForCausalLM"]},
+    },
+    "transformer_layer_config": {
+        "model_type": "llama",
+        "hidden_size": 4096,
+        "num_attention_heads": 32,
+        "num_key_value_heads": 8,
+        "num_hidden_layers": 1,
+        "vocab_size": 128256,
+    },
+    "draft_vocab_size": 32000,
+}
+
+
+def changed(config: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
+    made = copy.deepcopy(config)
+    target = made
+    *parents, last = path.split(".")
+    for part in parents:
+        target = target[part]
+    target[last] = value
+    return made
+
+
+MODELS = {
+    "org/llama": LLAMA,
+    "org/quantized": LLAMA,
+    "org/eagle3": EAGLE3,
+    "org/nowhere": changed(EAGLE3, "speculators_config.verifier.name_or_path", None),
+    "org/small-draft": changed(EAGLE3, "transformer_layer_config.hidden_size", 2048),
+    "org/spec-of-spec": changed(EAGLE3, "speculators_config.verifier.name_or_path", "org/eagle3"),
+}
+
+
+class Models:
+    """Stands in for the hub: branches point at commits, commits stay."""
+
+    def __init__(self) -> None:
+        self.reads: list[tuple[str, str | None]] = []
+
+    async def read(self, repository: str, revision: str | None) -> Snapshot:
+        self.reads.append((repository, revision))
+        if repository not in MODELS:
+            raise Refused(Reason.MODEL_NOT_FOUND, f"{repository} isn't there")
+        return Snapshot(repository, f"{revision or 'main'}-of-{repository.rpartition('/')[2]}", MODELS[repository])
+
+
+def resource(**spec: Any) -> api.SpeculatorDeployment:
+    return api.SpeculatorDeployment.from_object(
+        {"metadata": {"name": "a", "namespace": "n"}, "spec": {"model": {"uri": "org/eagle3"}, **spec}}
+    )
+
+
+async def resolved(models: Models | None = None, **spec: Any) -> Resolved:
+    return await resolve(resource(**spec), Settings(), (models or Models()).read)
+
+
+async def refusal(**spec: Any) -> OperatorError:
+    with pytest.raises(OperatorError) as caught:
+        await resolved(**spec)
+    return caught.value
+
+
+async def test_a_speculators_checkpoint_becomes_the_long_form() -> None:
+    found = await resolved(parallelism={"tensor": 4}, engine={"args": ["--seed=42", "--max-model-len", "4096"]})
+    assert found.command == ["vllm", "serve", "org/llama"]
+    assert found.args == [
+        "--revision=main-of-llama",
+        "--tokenizer-revision=main-of-llama",
+        "--served-model-name=a",
+        "--port=8000",
+        "--tensor-parallel-size=4",
+        (
+            '--speculative-config={"method":"eagle3","model":"org/eagle3","num_speculative_tokens":3,'
+            '"revision":"main-of-eagle3"}'
+        ),
+        "--shutdown-timeout=50",
+        "--seed=42",
+        "--max-model-len",
+        "4096",
+    ]
+    assert (found.gpus, found.method, found.num_speculative_tokens, found.off) == (4, "eagle3", 3, None)
+    assert found.verification is api.Verification.REQUIRED
+    sources = {origin.field: origin.source for origin in found.sources}
+    assert sources["verifier"] == "the checkpoint's speculators_config.verifier.name_or_path"
+    assert sources["tensor"] == "spec.parallelism.tensor"
+    assert sources["num_speculative_tokens"] == "the checkpoint's recipe"
+    assert sources["port"] == "the default"
+
+
+async def test_the_engines_arguments_count_as_the_fields_they_mirror() -> None:
+    found = await resolved(engine={"args": ["-tp", "2", "--served-model-name", "llama", "--port=9000"]})
+    assert (found.tensor, found.served_name, found.port) == (2, "llama", 9000)
+    assert found.args.count("--tensor-parallel-size=2") == 1
+    assert "-tp" not in found.args
+
+
+async def test_revisions_are_asked_for_as_the_resource_says() -> None:
+    models = Models()
+    await resolved(models, model={"uri": "hf://org/eagle3@v1"}, verifier={"uri": "org/quantized", "revision": "fp8"})
+    assert models.reads == [("org/eagle3", "v1"), ("org/quantized", "fp8")]
+
+
+async def test_another_verifier_is_served_in_place_of_the_embedded_one() -> None:
+    found = await resolved(verifier={"uri": "org/quantized"})
+    assert found.command[-1] == "org/quantized"
+    assert found.sources[0].source == "spec.verifier"
+
+
+async def test_the_resources_tokens_win_over_the_recipes() -> None:
+    found = await resolved(speculation={"numSpeculativeTokens": 5})
+    assert found.speculative_config is not None
+    assert found.speculative_config["num_speculative_tokens"] == 5
+    sources = {origin.field: origin.source for origin in found.sources}
+    assert sources["num_speculative_tokens"] == "spec.speculation.numSpeculativeTokens"
+
+
+async def test_a_regular_model_is_served_plainly_and_said_to_be() -> None:
+    found = await resolved(model={"uri": "org/llama"})
+    assert found.off is Reason.REGULAR_MODEL
+    assert found.speculative_config is None
+    assert found.verification is api.Verification.OFF
+    assert not any(text.startswith("--speculative-config") for text in found.args)
+
+
+async def test_disabled_serves_the_verifier_alone() -> None:
+    found = await resolved(speculation={"mode": "Disabled"})
+    assert (found.off, found.command[-1], found.draft) == (Reason.DISABLED, "org/llama", None)
+
+
+async def test_a_regular_model_takes_its_whole_recipe_from_the_resource() -> None:
+    found = await resolved(
+        model={"uri": "org/llama"},
+        speculation={"config": {"method": "ngram", "num_speculative_tokens": 4, "prompt_lookup_max": 4}},
+    )
+    assert found.off is None
+    assert found.draft is None
+    assert found.method == "ngram"
+
+
+async def test_a_draft_that_the_resource_names_is_pinned_too() -> None:
+    found = await resolved(
+        model={"uri": "org/llama"},
+        speculation={"config": {"model": "org/eagle3", "method": "eagle3", "revision": "v2"}},
+    )
+    assert found.speculative_config == {
+        "method": "eagle3",
+        "model": "org/eagle3",
+        "num_speculative_tokens": 3,
+        "revision": "v2-of-eagle3",
+    }
+
+
+@pytest.mark.parametrize(
+    ("case", "spec", "reason", "words"),
+    [
+        ("a model that isn't there", {"model": {"uri": "org/gone"}}, "ModelNotFound", "org/gone"),
+        (
+            "a regular model where speculation is required",
+            {"model": {"uri": "org/llama"}, "speculation": {"mode": "Required"}},
+            "RecipeMissing",
+            "speculators_config",
+        ),
+        (
+            "a verifier for a regular model",
+            {"model": {"uri": "org/llama"}, "verifier": {"uri": "org/quantized"}},
+            "RecipeMissing",
+            "spec.verifier",
+        ),
+        (
+            "tokens for a regular model",
+            {"model": {"uri": "org/llama"}, "speculation": {"numSpeculativeTokens": 3}},
+            "RecipeMissing",
+            "num_speculative_tokens",
+        ),
+        ("a recipe without a verifier", {"model": {"uri": "org/nowhere"}}, "VerifierMissing", "spec.verifier"),
+        ("a draft that doesn't fit", {"model": {"uri": "org/small-draft"}}, "HiddenSizeMismatch", "2048"),
+        ("a verifier that is a draft", {"model": {"uri": "org/spec-of-spec"}}, "VerifierIsSpeculator", "verifier.uri"),
+        ("heads that can't be divided", {"parallelism": {"tensor": 3}}, "HeadsNotDivisible", "3"),
+        (
+            "another method than the checkpoint's",
+            {"speculation": {"config": {"method": "ngram"}}},
+            "RecipeFieldLocked",
+            "spec.speculation.config.method",
+        ),
+        (
+            "a flag against its field",
+            {"parallelism": {"tensor": 2}, "engine": {"args": ["-tp=4"]}},
+            "FlagContradictsField",
+            "spec.parallelism.tensor",
+        ),
+        ("an unknown flag", {"engine": {"args": ["--sed=42"]}}, "ArgsInvalid", "spec.engine.args[0]"),
+        ("a flag that hides the proof", {"engine": {"args": ["--disable-log-stats"]}}, "FlagRefused", "log-stats"),
+        ("a variable off the list", {"engine": {"env": [{"name": "LD_PRELOAD", "value": "x"}]}}, "EnvRefused", "LD_"),
+        ("an image that is too old", {"engine": {"image": "vllm/vllm-openai:v0.19.1"}}, "EngineTooOld", "0.19.1"),
+        ("an image of no known version", {"engine": {"image": "acme/vllm:prod"}}, "EngineVersionUnknown", "prod"),
+    ],
+)
+async def test_refused(case: str, spec: dict[str, Any], reason: str, words: str) -> None:
+    problem = await refusal(**spec)
+    assert problem.reason == reason, case
+    assert words in problem.message, case
+
+
+async def test_a_mistake_in_the_spec_is_told_before_anything_is_read() -> None:
+    models = Models()
+    with pytest.raises(Refused):
+        await resolved(models, engine={"args": ["--sed=42"]})
+    assert models.reads == []
