@@ -11,6 +11,8 @@ from typing import Any
 def eventually(check: Callable[[], Any], *, within: float = 30.0, every: float = 0.1) -> Any:
     """Returns what ``check`` returns as soon as that is true; ``None`` counts as true, so that it may only assert.
 
+    Looking up what isn't there yet (``status["url"]``) is a failure like an assertion's.
+
     Raises:
         AssertionError: it still failed, or was false, after ``within`` seconds; the last failure is shown.
     """
@@ -20,7 +22,7 @@ def eventually(check: Callable[[], Any], *, within: float = 30.0, every: float =
         result: Any = None
         try:
             result = check()
-        except AssertionError as error:
+        except (AssertionError, LookupError) as error:
             failure = error
         if failure is None and (result is None or result):
             return result
@@ -37,7 +39,7 @@ async def eventually_async(check: Callable[[], Awaitable[Any]], *, within: float
         result: Any = None
         try:
             result = await check()
-        except AssertionError as error:
+        except (AssertionError, LookupError) as error:
             failure = error
         if failure is None and (result is None or result):
             return result
@@ -47,5 +49,5 @@ async def eventually_async(check: Callable[[], Awaitable[Any]], *, within: float
 
 
 def _never(within: float, failure: BaseException | None, result: Any) -> AssertionError:
-    last = failure if failure is not None else f"the check returned {result!r}"
+    last = f"{type(failure).__name__}: {failure}" if failure is not None else f"the check returned {result!r}"
     return AssertionError(f"not within {within:g} s, at last: {last}")
