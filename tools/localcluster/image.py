@@ -144,6 +144,7 @@ def _build_engine(root: Path, scratch: Path) -> dict[str, object]:
     command.write_text(_VLLM)
     command.chmod(0o755)
     say("  compiling Python files")  # the container's file system is read-only, so that it couldn't keep them
+    (root / "dev" / "shm").mkdir(parents=True)  # the compiling processes' semaphores
     _run(
         [
             *("chroot", str(root), f"/usr/bin/{python}", "-m", "compileall", "-q", "-j", str(os.cpu_count() or 1)),
@@ -152,9 +153,18 @@ def _build_engine(root: Path, scratch: Path) -> dict[str, object]:
         "compiling",
         accepted=(0, 1),  # a few packages ship templates that aren't Python
     )
+    if not any((site / "vllm" / "__pycache__").glob("*.pyc")):
+        raise ImageUnavailable("the engine's Python files could not be compiled")
     return {
         "Entrypoint": ["vllm", "serve"],
-        "Env": ["PATH=/usr/local/bin:/usr/bin:/bin", "LANG=C.UTF-8", "PYTHONUNBUFFERED=1"],
+        "Env": [
+            "PATH=/usr/local/bin:/usr/bin:/bin",
+            "LANG=C.UTF-8",
+            "PYTHONUNBUFFERED=1",
+            # The sampler of speculative decoding is compiled at the first request, whatever --enforce-eager says, and
+            # there is no C++ compiler here.
+            "TORCHDYNAMO_DISABLE=1",
+        ],
         "WorkingDir": "/",
     }
 

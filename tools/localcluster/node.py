@@ -43,6 +43,7 @@ GPU = "nvidia.com/gpu"
 #: Where libcni and the kubelet leave files, whatever they are told.
 _CNI_RESULTS = Path("/var/lib/cni/results")
 _CONTAINER_LOGS = Path("/var/log/containers")
+_CPU_SHARES, _CPU_WEIGHT = 8192, 800  # eight times the default, on cgroup v1 and v2
 _MNT_DETACH = 2
 
 
@@ -170,6 +171,10 @@ class Node:
     def _start_kubelet(self, cleanup: contextlib.ExitStack, kubelet: Path, containerd: Path) -> None:
         for controller in _cgroup_hierarchies():
             (controller / self.name).mkdir(exist_ok=True)
+            # All pods together would get no more than any one process outside does, such as the tests' own.
+            for file, weight in (("cpu.shares", _CPU_SHARES), ("cpu.weight", _CPU_WEIGHT)):
+                if (controller / self.name / file).exists():
+                    (controller / self.name / file).write_text(str(weight))
         configuration = {
             "apiVersion": "kubelet.config.k8s.io/v1beta1",
             "kind": "KubeletConfiguration",

@@ -1,0 +1,61 @@
+"""A real node that runs the real engine, and a hub that it and this machine reach. One of each serves all tests."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tools.localcluster.controlplane import ControlPlane
+from tools.localcluster.node import Node, NodeUnavailable, check_machine
+from tools.testhub import Hub, publish_samples
+
+CRD = Path(__file__).parents[2] / "crds" / "speculators.dev_speculatordeployments.yaml"
+
+#: The first test that needs the cluster may have to build it, and the engine's image.
+FIRST_SECONDS = 3600
+
+
+@dataclass(frozen=True)
+class RealCluster:
+    control_plane: ControlPlane
+    node: Node
+    hub: Hub
+    """Has ``publish_samples``; listens on the node's gateway."""
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The tests' own limit holds for the tests; the first one's includes starting, and maybe building, the cluster."""
+    first = next((item for item in items if "real_cluster" in getattr(item, "fixturenames", ())), None)
+    if first is not None:
+        first.add_marker(pytest.mark.timeout(FIRST_SECONDS), append=False)
+
+
+@pytest.fixture(scope="session")
+def real_cluster() -> Iterator[RealCluster]:
+    try:
+        check_machine()
+        with ControlPlane(controllers=True, scheduler=True) as control_plane, Node(control_plane) as node:
+            if CRD.is_file():
+                control_plane.kubectl("apply", "--server-side", "-f", str(CRD))
+                control_plane.kubectl("wait", "--for=condition=Established", "--timeout=30s", "-f", str(CRD))
+            with Hub(node.gateway) as hub:
+                publish_samples(hub)
+                yield RealCluster(control_plane, node, hub)
+    except NodeUnavailable as error:
+        pytest.skip(f"no real node here: {error}")
+
+
+@pytest.fixture
+def namespace(real_cluster: RealCluster) -> Iterator[str]:
+    """A namespace of the test's own that admits Restricted pods alone. Its pods are gone before the next test."""
+    control_plane = real_cluster.control_plane
+    name = f"test-{secrets.token_hex(4)}"
+    control_plane.kubectl("create", "namespace", name)
+    control_plane.kubectl("label", "namespace", name, "pod-security.kubernetes.io/enforce=restricted")
+    yield name
+    control_plane.kubectl("delete", "namespace", name, "--timeout=90s")
