@@ -9,10 +9,13 @@ from pathlib import Path
 import pytest
 
 from tests.support.apiproxy import ApiProxy
+from tools.localcluster.binaries import binary
 from tools.localcluster.controlplane import ControlPlane
 from tools.localcluster.simulated import SimulatedNodes
 
 CRD = Path(__file__).parents[2] / "crds" / "speculators.dev_speculatordeployments.yaml"
+
+PROGRAMS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl", "kwok")
 
 #: The first test that needs the cluster may have to build it.
 FIRST_SECONDS = 3600
@@ -27,7 +30,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def cluster() -> Iterator[ControlPlane]:
+def cluster(pytestconfig: pytest.Config) -> Iterator[ControlPlane]:
+    with pytestconfig.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
+        for name in PROGRAMS:
+            binary(name)  # the first time this takes minutes, and says so
     with ControlPlane(controllers=True, scheduler=True) as control_plane:
         if CRD.is_file():
             control_plane.kubectl("apply", "--server-side", "-f", str(CRD))

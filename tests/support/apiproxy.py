@@ -52,7 +52,7 @@ class Request:
     def resource(self) -> tuple[str, ...]:
         """The path behind group, version and namespace: ``("pods",)``, ``("pods", "name", "status")``, or nothing."""
         parts = self.path.strip("/").split("/")
-        rest = parts[2:] if parts[0] == "api" else parts[3:]
+        rest = parts[{"api": 2, "apis": 3}.get(parts[0], len(parts)) :]
         if rest[:1] == ["namespaces"] and len(rest) > 2:
             rest = rest[2:]
         return tuple(rest)

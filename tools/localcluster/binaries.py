@@ -20,6 +20,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from tools.localcluster.processes import TerminatedByExit
+
 TOOLS = Path(__file__).resolve().parents[1]
 
 #: Minutes that a build takes on two cores, with nothing downloaded and nothing built before.
@@ -212,7 +214,7 @@ def _download_go(target: Path) -> None:
 
 def _run(command: list[str], *, cwd: Path, what: str, seconds: float, environment: dict[str, str]) -> None:
     started = time.monotonic()
-    with tempfile.TemporaryFile("w+") as output:
+    with TerminatedByExit(), tempfile.TemporaryFile("w+") as output:
         process = subprocess.Popen(command, cwd=cwd, env=os.environ | environment, stdout=output, stderr=output)
         try:
             while process.poll() is None:
