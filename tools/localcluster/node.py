@@ -12,6 +12,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import ctypes
+import fcntl
 import hashlib
 import ipaddress
 import json
@@ -19,6 +20,7 @@ import os
 import secrets
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -41,9 +43,13 @@ CONTROLLERS = Path("/sys/fs/cgroup")
 NETWORKS = ipaddress.ip_network("10.244.0.0/16")
 GPU = "nvidia.com/gpu"
 #: Where libcni and the kubelet leave files, whatever they are told.
+_DEVICE_PLUGINS = Path("/var/lib/kubelet/device-plugins")
 _CNI_RESULTS = Path("/var/lib/cni/results")
 _CONTAINER_LOGS = Path("/var/log/containers")
 _CPU_SHARES, _CPU_WEIGHT = 8192, 800  # eight times the default, on cgroup v1 and v2
+_SOCKET = "containerd.sock"
+#: In a node's containerd root: locked while its process lives, and names its directory.
+_OWNER = "owner"
 _MNT_DETACH = 2
 
 
@@ -84,10 +90,9 @@ class Node:
             self.directory = Path(tempfile.mkdtemp(prefix="speculator-node-"))
             cleanup.callback(shutil.rmtree, self.directory, ignore_errors=True)
             self.processes = Processes(self.directory)
+            _sweep(images.parent)
             try:
                 self._start_network(cleanup)
-                cleanup.callback(_remove_cgroups, self.name)
-                cleanup.callback(_unmount_below, self.directory)
                 containerd = self._start_containerd(cleanup, binaries, images, runc, libraries)
                 self._start_kubelet(cleanup, binaries["kubelet"], containerd)
                 self._wait("the node", self._joined)
@@ -118,7 +123,7 @@ class Node:
         self.gateway = str(network[1])
         bridge = self.name
         _run(["ip", "link", "add", bridge, "type", "bridge"])
-        cleanup.callback(_run, ["ip", "link", "delete", bridge])
+        cleanup.callback(_remove_bridge, bridge)
         _run(["ip", "address", "add", f"{self.gateway}/{network.prefixlen}", "dev", bridge])
         _run(["ip", "link", "set", bridge, "up"])
         configuration = {
@@ -141,7 +146,6 @@ class Node:
         }
         (self.directory / "cni").mkdir()
         (self.directory / "cni" / "10-bridge.conflist").write_text(json.dumps(configuration))
-        cleanup.callback(_remove_files, _CNI_RESULTS, lambda path: path.name.startswith(f"{bridge}-"))
 
     def _start_containerd(
         self,
@@ -151,12 +155,16 @@ class Node:
         runc: Path,
         libraries: Path | None,
     ) -> Path:
-        root = Path(tempfile.mkdtemp(prefix=f"{self.name}-", dir=images.parent))
-        cleanup.callback(shutil.rmtree, root, ignore_errors=True)
-        cleanup.callback(_unmount_below, root)
+        root = images.parent / self.name
+        root.mkdir()
+        lock = cleanup.enter_context((root / _OWNER).open("w"))
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        lock.write(str(self.directory))
+        lock.flush()
+        cleanup.callback(_remove, self.name, root, self.directory)
         _link_images(images, root / "root")
-        socket = self.directory / "containerd.sock"
-        configuration = _containerd_configuration(root / "root", self.directory, socket, binaries["cni"], runc)
+        endpoint = self.directory / _SOCKET
+        configuration = _containerd_configuration(root / "root", self.directory, endpoint, binaries["cni"], runc)
         (self.directory / "containerd.toml").write_text(configuration)
         environment = {"PATH": f"{binaries['containerd']}:{os.environ.get('PATH', '')}"}
         if libraries:
@@ -164,9 +172,9 @@ class Node:
         command: list[str | Path] = [binaries["containerd"] / "containerd", "--config"]
         self.processes.start("containerd", [*command, self.directory / "containerd.toml"], environment)
         cleanup.callback(self.processes.stop, "containerd")
-        cleanup.callback(_kill_containers, self.name, socket, binaries["containerd"] / "ctr")
-        self._wait("containerd", lambda: _answers(binaries["containerd"] / "ctr", socket))
-        return socket
+        cleanup.callback(_delete_tasks, self.name, endpoint, binaries["containerd"] / "ctr")
+        self._wait("containerd", lambda: _answers(binaries["containerd"] / "ctr", endpoint))
+        return endpoint
 
     def _start_kubelet(self, cleanup: contextlib.ExitStack, kubelet: Path, containerd: Path) -> None:
         for controller in _cgroup_hierarchies():
@@ -213,11 +221,6 @@ class Node:
             f"--cert-dir={self.directory / 'certs'}",
         ]
         self.processes.start("kubelet", command)
-        cleanup.callback(
-            _remove_files,
-            _CONTAINER_LOGS,
-            lambda path: path.is_symlink() and str(path.readlink()).startswith(str(self.directory)),
-        )
         cleanup.callback(self.processes.stop, "kubelet")
 
     def _joined(self) -> bool:
@@ -257,6 +260,8 @@ def check_machine() -> None:
         raise NodeUnavailable("a node needs root: it makes namespaces, mounts and a bridge")
     if not _cgroup_hierarchies():
         raise NodeUnavailable(f"a node needs cgroups, and {CONTROLLERS} can't be written to")
+    if _DEVICE_PLUGINS.with_name("config.yaml").exists():
+        raise NodeUnavailable("this machine is a node of another cluster, whose kubelet ours would disturb")
     if shutil.which("ip") is None:
         raise NodeUnavailable("a node needs the command `ip` (the package iproute2)")
 
@@ -278,9 +283,9 @@ def _imported_images() -> Path:
             state = Path(tempfile.mkdtemp(prefix="speculator-import-"))
             cleanup.callback(shutil.rmtree, state, ignore_errors=True)
             processes = Processes(state)
-            socket = state / "containerd.sock"
+            endpoint = state / _SOCKET
             (state / "containerd.toml").write_text(
-                _containerd_configuration(partial, state, socket, state, Path("runc"))
+                _containerd_configuration(partial, state, endpoint, state, Path("runc"))
             )
             processes.start(
                 "containerd",
@@ -289,18 +294,21 @@ def _imported_images() -> Path:
             )
             cleanup.callback(processes.stop)
             deadline = time.monotonic() + START_SECONDS
-            while not _answers(containerd / "ctr", socket):
+            while not _answers(containerd / "ctr", endpoint):
                 processes.check()
                 if time.monotonic() > deadline:
                     raise NodeUnavailable(f"containerd doesn't answer:\n{processes.tail('containerd')}")
                 time.sleep(POLL_SECONDS)
-            ctr = [str(containerd / "ctr"), "--address", str(socket), "--namespace", "k8s.io"]
+            ctr = [str(containerd / "ctr"), "--address", str(endpoint), "--namespace", "k8s.io"]
             for archive in archives:
                 _run([*ctr, "images", "import", "--local", "--discard-unpacked-layers", str(archive)], IMPORT_SECONDS)
             _run([*ctr, "content", "prune", "references"])  # collects the archives' layers, which are unpacked now
             processes.stop()
             partial.chmod(0o711)
             partial.rename(target)
+            for older in target.parent.iterdir():  # running nodes have links of their own to what they use
+                if older.is_dir() and older != target and not older.name.startswith((".", "node-")):
+                    shutil.rmtree(older, ignore_errors=True)
         packages.say(f"  unpacking took {time.monotonic() - started:.0f} s")
     return target
 
@@ -317,13 +325,13 @@ def _link_images(images: Path, root: Path) -> None:
     )
 
 
-def _containerd_configuration(root: Path, directory: Path, socket: Path, cni: Path, runc: Path) -> str:
+def _containerd_configuration(root: Path, directory: Path, endpoint: Path, cni: Path, runc: Path) -> str:
     runtime = 'plugins."io.containerd.cri.v1.runtime"'
     return f"""version = 3
 root = "{root}"
 state = "{directory / "state"}"
 [grpc]
-address = "{socket}"
+address = "{endpoint}"
 [plugins."io.containerd.internal.v1.opt"]
 path = "{directory / "opt"}"
 [plugins."io.containerd.cri.v1.images".pinned_images]
@@ -343,9 +351,9 @@ SystemdCgroup = false
 """
 
 
-def _answers(ctr: Path, socket: Path) -> bool:
-    command: list[str | Path] = [ctr, "--address", socket, "--connect-timeout", "2s", "version"]
-    return socket.exists() and subprocess.run(command, capture_output=True, timeout=10, check=False).returncode == 0
+def _answers(ctr: Path, endpoint: Path) -> bool:
+    command: list[str | Path] = [ctr, "--address", endpoint, "--connect-timeout", "2s", "version"]
+    return endpoint.exists() and subprocess.run(command, capture_output=True, timeout=10, check=False).returncode == 0
 
 
 def _cgroup_hierarchies() -> list[Path]:
@@ -362,31 +370,76 @@ def _cgroups(name: str) -> Iterator[Path]:
             yield from (Path(folder) for folder, _, _ in os.walk(hierarchy / name, topdown=False))
 
 
-def _kill_containers(name: str, socket: Path, ctr: Path) -> None:
-    """Ends what runs in the node's cgroup, has containerd forget it, and ends the shims that are left."""
-
-    def processes() -> set[int]:
-        pids: set[int] = set()
-        for folder in _cgroups(name):
-            with contextlib.suppress(OSError):
-                pids.update(int(pid) for pid in (folder / "cgroup.procs").read_text().split())
-        return pids
-
-    def shims() -> set[int]:
-        found: set[int] = set()
-        for entry in Path("/proc").iterdir():
-            with contextlib.suppress(OSError):
-                words = (entry / "cmdline").read_bytes().split(b"\0") if entry.name.isdigit() else []
-                if words and words[0].endswith(b"/containerd-shim-runc-v2") and os.fsencode(socket) in words:
-                    found.add(int(entry.name))
-        return found
-
-    _kill_until_gone(processes)
-    command = [str(ctr), "--address", str(socket), "--namespace", "k8s.io", "--connect-timeout", "2s", "tasks"]
+def _delete_tasks(name: str, endpoint: Path, ctr: Path) -> None:
+    """Ends what runs in the node's cgroup, and has containerd end its shims in order."""
+    _kill_until_gone(lambda: _processes(name))
+    command = [str(ctr), "--address", str(endpoint), "--namespace", "k8s.io", "--connect-timeout", "2s", "tasks"]
     with contextlib.suppress(NodeUnavailable, subprocess.SubprocessError):
         for task in _run([*command, "list", "--quiet"]).split():
             _run([*command, "delete", "--force", task])
-    _kill_until_gone(shims)
+
+
+def _remove(name: str, root: Path, directory: Path) -> None:
+    """Removes all that a node leaves on the machine, however far it came."""
+    _kill_until_gone(lambda: _processes(name) | _shims(directory))
+    _unmount_below(directory)
+    _unmount_below(root)
+    _remove_bridge(name)
+    _remove_cgroups(name)
+    for path in sorted(_CNI_RESULTS.glob(f"{name}-*")):
+        sandbox = path.name.removeprefix(f"{name}-").partition("-")[0]
+        path.unlink(missing_ok=True)
+        (_CNI_RESULTS / f"cni-loopback-{sandbox}-lo").unlink(missing_ok=True)
+    for path in _CONTAINER_LOGS.glob("*.log"):
+        if path.is_symlink() and str(path.readlink()).startswith(f"{directory}/"):
+            path.unlink(missing_ok=True)
+    _remove_device_plugin_socket()
+    for folder in (_CNI_RESULTS, _CNI_RESULTS.parent, _CONTAINER_LOGS, _DEVICE_PLUGINS, _DEVICE_PLUGINS.parent):
+        with contextlib.suppress(OSError):
+            folder.rmdir()  # unless somebody else has something there
+    shutil.rmtree(directory, ignore_errors=True)
+    shutil.rmtree(root, ignore_errors=True)
+
+
+def _remove_device_plugin_socket() -> None:
+    path = _DEVICE_PLUGINS / "kubelet.sock"
+    with socket.socket(socket.AF_UNIX) as client, contextlib.suppress(FileNotFoundError):
+        try:
+            client.connect(str(path))  # another node's, then
+        except ConnectionRefusedError:
+            path.unlink()
+
+
+def _sweep(folder: Path) -> None:
+    """Removes what is left of nodes whose process was killed: their lock is free."""
+    for root in folder.glob("node-*"):
+        with contextlib.suppress(OSError), (root / _OWNER).open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if directory := lock.read():
+                _remove(root.name, root, Path(directory))
+
+
+def _processes(name: str) -> set[int]:
+    pids: set[int] = set()
+    for folder in _cgroups(name):
+        with contextlib.suppress(OSError):
+            pids.update(int(pid) for pid in (folder / "cgroup.procs").read_text().split())
+    return pids
+
+
+def _shims(directory: Path) -> set[int]:
+    pids: set[int] = set()
+    endpoint = os.fsencode(directory / _SOCKET)
+    for entry in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            words = (entry / "cmdline").read_bytes().split(b"\0") if entry.name.isdigit() else []
+            if words and words[0].endswith(b"/containerd-shim-runc-v2") and endpoint in words:
+                pids.add(int(entry.name))
+    return pids
+
+
+def _remove_bridge(name: str) -> None:
+    subprocess.run(["ip", "link", "delete", name], capture_output=True, timeout=60, check=False)
 
 
 def _kill_until_gone(pids: Callable[[], set[int]]) -> None:
@@ -416,13 +469,6 @@ def _remove_cgroups(name: str) -> None:
         if time.monotonic() > deadline:
             return
         time.sleep(POLL_SECONDS)
-
-
-def _remove_files(folder: Path, chosen: Callable[[Path], bool]) -> None:
-    if folder.is_dir():
-        for path in folder.iterdir():
-            if chosen(path):
-                path.unlink(missing_ok=True)
 
 
 def _run(command: list[str], seconds: float = 60.0) -> str:
