@@ -47,6 +47,7 @@ _DEVICE_PLUGINS = Path("/var/lib/kubelet/device-plugins")
 _CNI_RESULTS = Path("/var/lib/cni/results")
 _CONTAINER_LOGS = Path("/var/log/containers")
 _CPU_SHARES, _CPU_WEIGHT = 8192, 800  # eight times the default, on cgroup v1 and v2
+_FAULTS = (OSError, ProcessDied, subprocess.SubprocessError)
 _SOCKET = "containerd.sock"
 #: In a node's containerd root: locked while its process lives, and names its directory.
 _OWNER = "owner"
@@ -82,8 +83,8 @@ class Node:
             binaries = {"kubelet": binary("kubelet"), "containerd": ensure("containerd"), "cni": ensure("cni")}
             runc, libraries = packages.runc()
             images = _imported_images()
-        except (BuildFailed, packages.PackagesUnavailable, image.ImageUnavailable) as error:
-            raise NodeUnavailable(str(error)) from error
+        except (BuildFailed, packages.PackagesUnavailable, image.ImageUnavailable, *_FAULTS) as error:
+            raise NodeUnavailable(f"what the node needs can't be prepared: {error}") from error
 
         with self._cleanup as cleanup:
             cleanup.enter_context(TerminatedByExit())
@@ -96,7 +97,7 @@ class Node:
                 containerd = self._start_containerd(cleanup, binaries, images, runc, libraries)
                 self._start_kubelet(cleanup, binaries["kubelet"], containerd)
                 self._wait("the node", self._joined)
-            except (OSError, ProcessDied, subprocess.SubprocessError) as error:
+            except _FAULTS as error:
                 raise NodeUnavailable(f"the node doesn't start: {error}") from error
             self._cleanup = cleanup.pop_all()
         atexit.register(self._cleanup.close)
