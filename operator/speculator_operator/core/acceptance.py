@@ -15,7 +15,7 @@ from typing import Any
 
 _SERIES = re.compile(
     r"^vllm:spec_decode_num_(drafts|draft_tokens|accepted_tokens|accepted_tokens_per_pos)_total"
-    r"(?:\{([^}]*)\})? ([0-9.eE+-]+)(?: [0-9]+)?$",
+    r'(?:\{((?:[^"}\n]|"(?:[^"\\\n]|\\.)*")*)\})? ([0-9.eE+-]+)(?: [0-9]+)?$',
     re.MULTILINE,
 )
 _POSITION = re.compile(r'(?:^|,)position="(\d{1,3})"')
