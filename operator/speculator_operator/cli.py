@@ -22,6 +22,7 @@ from . import api
 from .core import render
 from .core.checkpoint import Snapshot
 from .core.resolved import Identity, Resolved
+from .crd import manifest
 from .errors import Refused, Waiting
 from .hub import Hub, read_folder
 from .resolution import Read, resolve
@@ -33,6 +34,14 @@ EXIT_USAGE = 64
 
 #: Stands for a folder where a resource has to name a repository.
 _FOLDER = "local/checkpoint"
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes what occurs twice twice: anchors are no way to show an object."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        del data
+        return True
 
 
 class _Parser(argparse.ArgumentParser):
@@ -196,7 +205,7 @@ def _render(arguments: argparse.Namespace, settings: Settings) -> int:
     if arguments.output == "json":
         print(json.dumps({"apiVersion": "v1", "kind": "List", "items": objects}, indent=2))
     else:
-        print(yaml.safe_dump_all(objects, sort_keys=False, width=120), end="")
+        print(yaml.dump_all(objects, Dumper=_Dumper, sort_keys=False, width=120), end="")
     return 0
 
 
@@ -226,10 +235,8 @@ def _offline(arguments: argparse.Namespace, resource: api.SpeculatorDeployment, 
 
 
 def _crd(arguments: argparse.Namespace, settings: Settings) -> int:
-    from .crd import crd
-
     del arguments, settings
-    print(yaml.safe_dump(crd(), sort_keys=False, width=120), end="")
+    print(manifest(), end="")
     return 0
 
 

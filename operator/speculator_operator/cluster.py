@@ -48,7 +48,11 @@ _REQUESTS = Counter("rest_client_requests_total", "Requests to the API server", 
 log = logging.getLogger(__name__)
 
 
-class ClusterError(Exception):
+#: Server-side apply of a field that the kind doesn't have is answered as if it were the server's own fault.
+_UNTYPED = "failed to create typed patch object"
+
+
+class ClusterError(OSError):
     """The API server didn't do what was asked, for a reason that isn't the resource's: worth trying again."""
 
 
@@ -157,7 +161,7 @@ class Cluster:
         if status == 404 and missing:
             return None
         said = _message(content)
-        if status in (400, 403, 422) and method != "GET" and not _MISSING_RIGHT.search(said):
+        if method != "GET" and _is_refusal(status, said):
             raise Refused(Reason.CHILD_REFUSED, f"The API server refuses an object: {said}")
         raise ClusterError(f"{what}: HTTP {status}: {said}")
 
@@ -170,6 +174,11 @@ class Cluster:
         )
         response = await self._client.call_api(*request)
         return response.status, await response.read()
+
+
+def _is_refusal(status: int, said: str) -> bool:
+    """Whether the API server has something against the object, rather than against us or in general."""
+    return (status in (400, 403, 422) and not _MISSING_RIGHT.search(said)) or _UNTYPED in said
 
 
 def _message(content: bytes) -> str:

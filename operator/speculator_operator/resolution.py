@@ -65,7 +65,8 @@ async def resolve(resource: SpeculatorDeployment, settings: Settings, read: Read
             draft=_identity(models.draft),
             overrides=overrides,
             tensor=serving.tensor,
-            max_model_len=arguments.max_model_len or models.verifier.config.get("max_position_embeddings"),
+            max_model_len=arguments.max_model_len
+            or compatibility.context_length(models.verifier.config, engine_version=version),
             version=version,
         )
     findings = compatibility.findings(
@@ -77,6 +78,7 @@ async def resolve(resource: SpeculatorDeployment, settings: Settings, read: Read
         pipeline=serving.pipeline,
         draft_tensor=(config or {}).get("draft_tensor_parallel_size"),
         max_model_len=arguments.max_model_len,
+        engine_version=version,
     )
     if findings:
         more = "".join(f"; {finding.reason}: {finding.message}" for finding in findings[1:])

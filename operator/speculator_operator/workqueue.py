@@ -83,10 +83,13 @@ class WorkQueue(Generic[K]):
             try:
                 wait = await process(key)
                 self._failures.pop(key, None)
-            except Exception:
+            except Exception as error:
                 failures = self._failures[key] = self._failures.get(key, 0) + 1
                 wait = min(BACKOFF_FIRST * 2 ** min(failures - 1, 20), BACKOFF_MOST) * (0.5 + self._jitter() / 2)
-                log.exception("%s: pass %d in a row failed; the next one is in %.1f s", key, failures, wait)
+                if isinstance(error, OSError):  # the wire's: a trace of our code would say nothing
+                    log.warning("%s: pass %d in a row failed, the next is in %.1f s: %s", key, failures, wait, error)
+                else:
+                    log.exception("%s: pass %d in a row failed, the next is in %.1f s", key, failures, wait)
                 _RETRIES.inc()
             finally:
                 self._running.discard(key)

@@ -281,7 +281,7 @@ def context_too_long(pair: _Pair) -> Iterator[Finding]:
     Source: ``_get_and_verify_max_len`` in config/model.py; its environment variable VLLM_ALLOW_LONG_MAX_MODEL_LEN
     lifts the rule.
     """
-    limit = _context_length(pair.target, yarn_multiplies=_older_than(pair.engine_version, _YARN_SCALED_SINCE))
+    limit = context_length(pair.target, engine_version=pair.engine_version)
     asked = pair.max_model_len
     if limit is not None and asked is not None and asked > limit:
         yield Finding(
@@ -291,8 +291,10 @@ def context_too_long(pair: _Pair) -> Iterator[Finding]:
         )
 
 
-def _context_length(config: Mapping[str, Any], *, yarn_multiplies: bool) -> int | None:
-    """The context that the engine derives from a config; None where that isn't plain."""
+def context_length(model: Mapping[str, Any], *, engine_version: str | None) -> int | None:
+    """The context that an engine of the version derives from a model's config; None where that isn't plain."""
+    config = _language_model(model)
+    yarn_multiplies = _older_than(engine_version, _YARN_SCALED_SINCE)
     length = _size(config, "model_max_length") or _size(config, "max_position_embeddings")
     if length is None:
         return None
