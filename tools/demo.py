@@ -57,6 +57,8 @@ ACCEPTANCE_SECONDS = 120.0
 STOP_SECONDS = 60.0
 KIND_SECONDS = 600.0
 LOG_TAIL = 3000
+#: Conditions that say the same as Ready in other words, unless they are true.
+UNSHOWN = ("Stalled", "Available")
 #: What the background process says when everything has been shown, or failed, so that the foreground can end.
 KEPT = "\0kept"
 
@@ -281,6 +283,8 @@ def wait_for_condition(
                 raise DemoFailed(f"the operator ended with exit code {process.returncode}")
             conditions = cluster.kubectl.get("spd", name).get("status", {}).get("conditions", [])
             for found in conditions:
+                if found["type"] == "Reconciling" or (found["type"] in UNSHOWN and found["status"] != "True"):
+                    continue
                 line = f"{found['type']}={found['status']} {found['reason']}: {found['message']}"
                 if line not in shown:
                     say(f"    {time.monotonic() - started:4.0f} s  {line[:300]}")
