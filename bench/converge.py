@@ -124,8 +124,13 @@ class Client:
             resource, body=manifest, field_manager=render.MANAGER, force_conflicts=True
         )
 
-    async def watch_current(self, namespace: str, wanted: int, current: asyncio.Event) -> None:
-        """Sets ``current`` once ``wanted`` resources have a status of their current generation."""
+    async def discover(self, *manifests: Manifest) -> None:
+        """Finds where the kinds live, one after the other: the library's discovery bears no company."""
+        for manifest in manifests:
+            await self._resource(manifest)
+
+    async def watch_current(self, namespace: str, wanted: int) -> None:
+        """Returns once ``wanted`` resources have a status of their current generation."""
         resource = await self._resource({"apiVersion": api.API_VERSION, "kind": api.KIND})
         seen = set()
         async for event in self._dynamic.watch(resource, namespace=namespace, watcher=watch.Watch()):
@@ -134,8 +139,8 @@ class Client:
             if status.get("observedGeneration") == metadata["generation"]:
                 seen.add(metadata["name"])
             if len(seen) == wanted:
-                current.set()
                 return
+        raise RuntimeError(f"the watch ended with {len(seen)} of {wanted} resources current")
 
 
 async def bounded(limit: int, work: list[Callable[[], Awaitable[None]]]) -> None:
@@ -199,6 +204,7 @@ async def alone(connection: Client, namespace: str, made: list[Manifest], writte
             else:
                 await connection.apply(placed)
 
+    await connection.discover(*next(iter(written.values())))
     started = time.monotonic()
     async with asyncio.TaskGroup() as group:
         group.create_task(bounded(CREATING, [lambda item=item: create(item) for item in made]))  # type: ignore[misc]
@@ -266,14 +272,14 @@ async def measure(kubectl: Kubectl, number: int, endpoint: str, folder: Path) ->
 
 async def converge(connection: Client, namespace: str, made: list[Manifest]) -> tuple[float, float]:
     """Creates resources; the seconds until all are created, and until the status of each is of its generation."""
-    current = asyncio.Event()
-    watching = asyncio.create_task(connection.watch_current(namespace, len(made), current))
+    await connection.discover(made[0])
+    watching = asyncio.create_task(connection.watch_current(namespace, len(made)))
     started = time.monotonic()
     try:
         await bounded(CREATING, [lambda item=item: connection.create(item) for item in made])  # type: ignore[misc]
         created = time.monotonic() - started
         async with asyncio.timeout(CONVERGE_SECONDS):
-            await current.wait()
+            await watching
         return created, time.monotonic() - started
     finally:
         watching.cancel()
