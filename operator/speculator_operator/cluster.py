@@ -9,11 +9,13 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
 import re
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlencode
 
@@ -66,9 +68,12 @@ class Cluster:
     @classmethod
     @asynccontextmanager
     async def connect(cls, *, in_flight: int) -> AsyncIterator[Self]:
-        """A connection as ``KUBECONFIG`` says, or as a pod's service account says."""
+        """A connection as ``KUBECONFIG`` or ``~/.kube/config`` says, or where neither is, a pod's service account."""
         configuration = Configuration()
-        await config.load_config(client_configuration=configuration)
+        if path := _kubeconfig():
+            await config.load_kube_config(config_file=path, client_configuration=configuration)
+        else:
+            config.load_incluster_config(client_configuration=configuration)
         configuration.connection_pool_maxsize = in_flight
         async with ApiClient(configuration) as client:
             client.user_agent = MANAGER
@@ -176,9 +181,14 @@ class Cluster:
         return response.status, await response.read()
 
 
+def _kubeconfig() -> str | None:
+    default = Path("~/.kube/config").expanduser()
+    return os.environ.get("KUBECONFIG") or (str(default) if default.exists() else None)
+
+
 def _is_refusal(status: int, said: str) -> bool:
     """Whether the API server has something against the object, rather than against us or in general."""
-    return (status in (400, 403, 422) and not _MISSING_RIGHT.search(said)) or _UNTYPED in said
+    return (status in (400, 403, 413, 422) and not _MISSING_RIGHT.search(said)) or _UNTYPED in said
 
 
 def _message(content: bytes) -> str:

@@ -48,23 +48,21 @@ class Watched:
         self.keys: set[Key] = set()
         self._pods: dict[Key, set[str]] = {}
 
-    def pods(self, key: Key) -> Collection[str]:
-        return self._pods.get(key, ())
+    def pods(self, key: Key) -> set[str]:
+        return self._pods.setdefault(key, set())
 
     def saw_resource(self, key: Key, *, gone: bool) -> None:
         if gone:
             self.keys.discard(key)
+            self._pods.pop(key, None)
         else:
             self.keys.add(key)
 
     def saw_pod(self, key: Key, name: str, *, gone: bool) -> None:
-        names = self._pods.setdefault(key, set())
-        if not gone:
-            names.add(name)
-            return
-        names.discard(name)
-        if not names:
-            del self._pods[key]
+        if gone:
+            self.pods(key).discard(name)
+        else:
+            self.pods(key).add(name)
 
 
 def register(registry: kopf.OperatorRegistry, queue: WorkQueue[Key], watched: Watched) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -48,8 +48,8 @@ class _Failure:
 class Reconciler:
     """Passes over resources.
 
-    ``pods`` gives the names of a resource's pods as the watch last said; each is read again before it is believed.
-    ``clock`` is monotonic, in seconds.
+    ``pods`` gives the names of a resource's pods as the watch last said; each is read before it is believed, and taken
+    out of the set if it is gone. ``clock`` is monotonic, in seconds.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class Reconciler:
         cluster: Cluster,
         read: Read,
         drafting: Drafting,
-        pods: Callable[[Key], Iterable[str]],
+        pods: Callable[[Key], set[str]],
         settings: Settings,
         clock: Callable[[], float],
     ) -> None:
@@ -119,12 +119,20 @@ class Reconciler:
 
     async def _observe(self, key: Key) -> tuple[Manifest | None, Manifest | None, tuple[status.Pod, ...]]:
         namespace, name = key
-        deployment, service, *pods = await asyncio.gather(
+        names = self._pods(key)
+        seen = sorted(names)
+        deployment, service, *found = await asyncio.gather(
             self._cluster.get("Deployment", namespace, name),
             self._cluster.get("Service", namespace, name),
-            *(self._cluster.get("Pod", namespace, pod) for pod in sorted(self._pods(key))),
+            *(self._cluster.get("Pod", namespace, pod) for pod in seen),
         )
-        return deployment, service, tuple(status.pod(pod) for pod in pods if pod)
+        pods = []
+        for pod_name, pod in zip(seen, found, strict=True):
+            if pod and (pod["metadata"].get("labels") or {}).get(api.NAME_LABEL) == name:
+                pods.append(status.pod(pod))
+            else:  # the watch missed that it went, or it was given to another resource
+                names.discard(pod_name)
+        return deployment, service, tuple(pods)
 
     async def _pin(self, resource: SpeculatorDeployment, before: Mapping[str, Any]) -> Manifest:
         """The ControllerRevision of the resource's current inputs, made if there is none."""
