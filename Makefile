@@ -51,6 +51,10 @@ generate: venv ## Write the generated files anew: the CRD and docs/reference.md
 	$(BIN)/python -m speculator_operator.cli crd > $(CRD)
 	$(BIN)/python tools/reference.py > $(REFERENCE)
 
+.PHONY: expected
+expected: venv ## Write the expected renderings of tests/data/render anew, to be read in review as code
+	WRITE_EXPECTED=1 $(BIN)/pytest --quiet tests/unit/test_render_cases.py
+
 .PHONY: generated
 generated: venv ## Fail if a generated file isn't what `make generate` writes
 	@$(BIN)/python -m speculator_operator.cli crd | diff -u $(CRD) - || { echo "$(CRD) is out of date: run make generate" >&2; exit 1; }

@@ -115,7 +115,7 @@ async def resolve(resource: SpeculatorDeployment, settings: Settings, read: Read
         args=args,
         sources=[
             Origin(field="verifier", value=models.verifier.uri, source=models.verifier_source),
-            *_config_sources(config or {}, spec.speculation, arguments),
+            *_config_sources(config or {}, engine.override_sources(spec.speculation, arguments)),
             _origin("tensor", serving.tensor, spec.parallelism.tensor, "spec.parallelism.tensor", arguments),
             _origin("pipeline", serving.pipeline, spec.parallelism.pipeline, "spec.parallelism.pipeline", arguments),
             _origin("port", serving.port, spec.engine.port, "spec.engine.port", arguments),
@@ -180,18 +180,9 @@ def _identity(snapshot: Snapshot | None) -> Identity | None:
     return Identity(uri=snapshot.uri, revision=snapshot.revision) if snapshot else None
 
 
-def _config_sources(config: Mapping[str, Any], speculation: api.Speculation, arguments: ArgFields) -> list[Origin]:
-    given = {
-        **dict.fromkeys(arguments.speculative, "spec.engine.args"),
-        **{key.replace("-", "_"): f"spec.speculation.config.{key}" for key in speculation.config or {}},
-        **(
-            {"num_speculative_tokens": "spec.speculation.numSpeculativeTokens"}
-            if speculation.num_speculative_tokens
-            else {}
-        ),
-    }
+def _config_sources(config: Mapping[str, Any], overrides: Mapping[str, str]) -> list[Origin]:
     return [
-        Origin(field=key, value=str(value), source=given.get(key, _RECIPE))
+        Origin(field=key, value=str(value), source=overrides.get(key, _RECIPE))
         for key, value in config.items()
         if key != "revision"
     ]

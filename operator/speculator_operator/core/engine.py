@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -43,6 +43,9 @@ _MOVING_TAGS = re.compile(r"(latest([-_.].*)?|nightly|main|master|dev|edge|stabl
 
 
 _Value = TypeVar("_Value")
+
+
+_ARGS = "spec.engine.args"
 
 
 @dataclass(frozen=True)
@@ -118,17 +121,38 @@ def speculative_overrides(speculation: api.Speculation, fields: ArgFields) -> di
         return {}
     overrides: dict[str, Any] = {}
     sources: dict[str, str] = {}
-    for key, value in (speculation.config or {}).items():
-        _add(overrides, sources, key.replace("-", "_"), value, f"spec.speculation.config.{key[:100]}")
-    for key, value, place in (
-        ("num_speculative_tokens", speculation.num_speculative_tokens, "numSpeculativeTokens"),
-        ("draft_tensor_parallel_size", speculation.draft_tensor_parallel_size, "draftTensorParallelSize"),
-    ):
-        if value is not None:
-            _add(overrides, sources, key, value, f"spec.speculation.{place}")
-    for key, value in fields.speculative.items():
-        _add(overrides, sources, key, value, "spec.engine.args", Reason.FLAG_CONTRADICTS_FIELD)
+    for key, value, place in _given(speculation, fields):
+        if key in overrides and not _same(overrides[key], value):
+            message = (
+                f"{sources[key]} sets {key[:100]} to {_shown(overrides[key])}, and {place} sets it to {_shown(value)}; "
+                "set one of them"
+            )
+            reason = Reason.FLAG_CONTRADICTS_FIELD if place == _ARGS else Reason.RECIPE_OVERRIDE_INVALID
+            raise Refused(reason, message, field=place)
+        overrides.setdefault(key, value)
+        sources.setdefault(key, place)
     return overrides
+
+
+def override_sources(speculation: api.Speculation, fields: ArgFields) -> dict[str, str]:
+    """For each key of ``speculative_overrides``, the field that it was taken from."""
+    sources: dict[str, str] = {}
+    for key, _, place in _given(speculation, fields):
+        sources.setdefault(key, place)
+    return sources
+
+
+def _given(speculation: api.Speculation, fields: ArgFields) -> Iterator[tuple[str, Any, str]]:
+    """(key, value, place) of whatever the resource says of the speculative config."""
+    for key, value in (speculation.config or {}).items():
+        yield key.replace("-", "_"), value, f"spec.speculation.config.{key[:100]}"
+    if speculation.num_speculative_tokens is not None:
+        yield "num_speculative_tokens", speculation.num_speculative_tokens, "spec.speculation.numSpeculativeTokens"
+    if speculation.draft_tensor_parallel_size is not None:
+        place = "spec.speculation.draftTensorParallelSize"
+        yield "draft_tensor_parallel_size", speculation.draft_tensor_parallel_size, place
+    for key, value in fields.speculative.items():
+        yield key, value, _ARGS
 
 
 def draft_reference(overrides: Mapping[str, Any]) -> tuple[str, str | None] | None:
@@ -368,24 +392,6 @@ def _shown(value: Any) -> str:
         return "an object" if isinstance(value, dict) else "a list"
     text = value if isinstance(value, str) else json.dumps(value)
     return text if len(text) <= 100 else text[:97] + "..."
-
-
-def _add(
-    overrides: dict[str, Any],
-    sources: dict[str, str],
-    key: str,
-    value: Any,
-    place: str,
-    reason: Reason = Reason.RECIPE_OVERRIDE_INVALID,
-) -> None:
-    if key in overrides and not _same(overrides[key], value):
-        message = (
-            f"{sources[key]} sets {key[:100]} to {_shown(overrides[key])}, and {place} sets it to {_shown(value)}; "
-            "set one of them"
-        )
-        raise Refused(reason, message, field=place)
-    overrides.setdefault(key, value)
-    sources.setdefault(key, place)
 
 
 def _same(one: Any, other: Any) -> bool:
