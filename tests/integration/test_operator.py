@@ -486,4 +486,3 @@ def test_the_same_operator_renders_the_same_bytes(world: World) -> None:
     revision = world.items("controllerrevisions")[0]
     assert rendered["ControllerRevision"]["data"] == revision["data"]
     assert rendered["ControllerRevision"]["metadata"]["name"] == revision["metadata"]["name"]
-
