@@ -119,6 +119,8 @@ def _run(arguments: argparse.Namespace, settings: Settings) -> int:
         level=logging.DEBUG if arguments.verbose else logging.INFO,
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
     )
+    if not arguments.verbose:
+        logging.getLogger("kopf.objects").setLevel(logging.WARNING)  # it would say of each event that it was handled
     given = {variable(name): getattr(arguments, name) for name in Settings.model_fields}
     settings = Settings.from_environment({**os.environ, **{name: value for name, value in given.items() if value}})
     for name, value in settings:

@@ -80,12 +80,16 @@ class Drafting:
         self._said.pop(key, None)
 
     async def watch(self, interval: float) -> None:
-        """Reads all pods' metrics about every ``interval`` seconds, until it is cancelled."""
+        """Looks again about every ``interval`` seconds, until it is cancelled."""
         while True:
             await asyncio.sleep(interval * random.uniform(0.8, 1.2))  # noqa: S311 - only spreads the load
-            await asyncio.gather(*(self._watch(key) for key in list(self._engines)))
+            await self.look_again()
 
-    async def _watch(self, key: Key) -> None:
+    async def look_again(self) -> None:
+        """Reads all pods' metrics, and wakes the resources of which something else is to be said now."""
+        await asyncio.gather(*(self._look_again(key) for key in list(self._engines)))
+
+    async def _look_again(self, key: Key) -> None:
         engines = list(self._engines.get(key, {}).values())
         before = [_conclusion(engine) for engine in engines]
         await asyncio.gather(*(self._read(engine) for engine in engines))

@@ -98,9 +98,9 @@ class World:
         self.log = log
         engines.drafts, engines.reachable = 5, True
 
-    def operator(self, *, server: str | None = None, **settings: object) -> Operator:
+    def operator(self, *, server: str | None = None, patch: str = "", **settings: object) -> Operator:
         given = {**FAST, "hf_endpoint": self.hub.url, **settings}
-        return Operator(self.cluster, self.log, namespace=self.namespace, server=server, settings=given)
+        return Operator(self.cluster, self.log, namespace=self.namespace, server=server, settings=given, patch=patch)
 
     def kubectl(self, *args: str, stdin: str | None = None, check: bool = True) -> str:
         return self.cluster.kubectl("--namespace", self.namespace, *args, stdin=stdin, check=check)
@@ -244,7 +244,8 @@ def test_scaling_suspending_and_an_upgrade_roll_no_pod(world: World) -> None:
         world.ready()
         assert pods < world.pods()
 
-    with world.operator(engine_image="vllm/vllm-openai:v0.31.0", engine_hf_endpoint="http://elsewhere"):
+    upgrade = "from speculator_operator.core import render\nrender.HOME = '/elsewhere'\nrender.PROBE_PERIOD_SECONDS = 7"
+    with world.operator(patch=upgrade, engine_image="vllm/vllm-openai:v0.31.0", engine_hf_endpoint="http://elsewhere"):
         world.kubectl("scale", "spd/a", "--replicas=2")
         eventually(lambda: world.get("spd")["status"]["readyReplicas"] == 2)
         assert world.get("deployment")["spec"]["template"] == template

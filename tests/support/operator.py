@@ -39,6 +39,7 @@ class Operator:
         namespace: str | None = None,
         server: str | None = None,
         settings: Mapping[str, object] | None = None,
+        patch: str = "",
     ) -> None:
         """
         Args:
@@ -46,9 +47,11 @@ class Operator:
             namespace: the only one that it watches; all by default.
             server: a proxy's address in place of the API server's.
             settings: fields of ``Settings``.
+            patch: statements that make it another release of itself.
         """
         where = ["--namespace", namespace] if namespace else ["--all-namespaces"]
-        self._command = [sys.executable, "-m", "speculator_operator", "run", *where]
+        main = f"import sys\n{patch}\nfrom speculator_operator.cli import main\nsys.exit(main())"
+        self._command = [sys.executable, "-c", main, "run", *where]
         kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
         given = {f"SPECULATOR_{name.upper()}": str(value) for name, value in (settings or {}).items()}
         self._environment = {**kept, "KUBECONFIG": str(cluster.kubeconfig_for(USER, server=server)), **given}

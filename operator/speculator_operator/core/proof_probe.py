@@ -50,7 +50,7 @@ def main(arguments: list[str]) -> int:
         reason = canary(port, attempt)
     except (OSError, http.client.HTTPException) as error:
         attempt = attempt or next_attempt()
-        reason = f"the canary wasn't answered in {WORK_SECONDS} s ({type(error).__name__}: {error})"
+        reason = f"the canary failed: {type(error).__name__}: {error}"
     if not reason or mode == "report":
         return 0
     signal.alarm(0)
@@ -138,7 +138,7 @@ def end_container(message: str) -> None:
 
 
 def out_of_time(_signal: int, _frame: FrameType | None) -> None:
-    raise TimeoutError("out of time")
+    raise TimeoutError(f"no answer in {WORK_SECONDS} s")
 
 
 if __name__ == "__main__":

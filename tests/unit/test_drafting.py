@@ -1,0 +1,140 @@
+"""What ready pods' metrics come to, over passes and readings: a fake clock, and metrics from a table."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from speculator_operator.core.status import Pod
+from speculator_operator.drafting import WRITE_SECONDS, Drafting, Key
+from speculator_operator.scrape import MetricsUnreachable, Scraper
+
+KEY = ("n", "a")
+WINDOW = 300.0
+
+
+class Metrics(Scraper):
+    """Stands in for the pods: (drafts, accepted) by address, three tokens a draft; None doesn't speculate."""
+
+    def __init__(self) -> None:
+        self.engines: dict[str, tuple[int, int] | None] = {}
+        self.reads = 0
+
+    async def metrics(self, address: str, port: int) -> str:
+        self.reads += 1
+        if address not in self.engines:
+            raise MetricsUnreachable(f"{address}:{port} isn't there")
+        counted = self.engines[address]
+        if counted is None:
+            return "vllm:num_requests_running 0.0\n"
+        drafts, accepted = counted
+        return (
+            f"vllm:spec_decode_num_drafts_total {drafts}.0\n"
+            f"vllm:spec_decode_num_draft_tokens_total {3 * drafts}.0\n"
+            f"vllm:spec_decode_num_accepted_tokens_total {accepted}.0\n"
+        )
+
+
+class World:
+    def __init__(self) -> None:
+        self.metrics = Metrics()
+        self.now = 1000.0
+        self.woken: list[Key] = []
+        self.drafting = Drafting(self.metrics, window=WINDOW, clock=lambda: self.now, changed=self.woken.append)
+
+    async def read_again(self, seconds: float) -> list[Key]:
+        """Lets so much time pass, and everything be read once more. Returns whom it woke."""
+        self.now += seconds
+        self.woken.clear()
+        await self.drafting.look_again()
+        return list(self.woken)
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+def pod(name: str, *, ready: bool = True) -> Pod:
+    return Pod(name, f"uid-{name}", f"ip-{name}", "r1", ready, "")
+
+
+async def test_a_pass_reads_a_ready_pod_once_and_others_never(world: World) -> None:
+    world.metrics.engines = {"ip-a": (5, 0), "ip-b": None}
+    pods = [pod("a"), pod("b"), pod("c"), pod("d", ready=False)]
+    seen = await world.drafting.look(KEY, pods, 8000)
+    assert [it.drafts for it in seen] == [5, 0, None, None]
+    await world.drafting.look(KEY, pods, 8000)
+    assert world.metrics.reads == 3
+
+
+async def test_the_loop_wakes_a_resource_only_when_it_would_say_something_else(world: World) -> None:
+    world.metrics.engines = {"ip-a": (5, 0)}
+    await world.drafting.look(KEY, [pod("a")], 8000)
+    assert await world.read_again(15) == []
+    world.metrics.engines = {}
+    assert await world.read_again(15) == [KEY]
+    assert (await world.drafting.look(KEY, [pod("a")], 8000))[0].drafts is None
+    assert await world.read_again(15) == []
+    world.metrics.engines = {"ip-a": None}
+    assert await world.read_again(15) == [KEY]
+    assert (await world.drafting.look(KEY, [pod("a")], 8000))[0].drafts == 0
+
+
+async def test_the_canary_is_not_acceptance_and_traffic_is(world: World) -> None:
+    world.metrics.engines = {"ip-a": (15, 0)}
+    await world.drafting.look(KEY, [pod("a")], 8000)
+    assert world.drafting.acceptance(KEY, None) is None
+    world.metrics.engines = {"ip-a": (25, 30)}
+    assert await world.read_again(15) == [KEY]
+    said = world.drafting.acceptance(KEY, None)
+    assert said is not None
+    assert (said["drafts"], said["rate"], said["length"]) == (10, "1.00", "4.00")
+
+
+async def test_the_rate_is_said_again_when_it_moves_and_not_too_often(world: World) -> None:
+    world.metrics.engines = {"ip-a": (0, 0)}
+    await world.drafting.look(KEY, [pod("a")], 8000)
+    world.metrics.engines = {"ip-a": (100, 150)}
+    await world.read_again(15)
+    first = world.drafting.acceptance(KEY, None)
+    assert first is not None
+    assert first["rate"] == "0.50"
+
+    world.metrics.engines = {"ip-a": (200, 310)}
+    assert await world.read_again(WRITE_SECONDS) == []
+    assert world.drafting.acceptance(KEY, first) == first
+
+    world.metrics.engines = {"ip-a": (300, 600)}
+    assert await world.read_again(15) == [KEY]
+    second = world.drafting.acceptance(KEY, first)
+    assert second is not None
+    assert float(second["rate"]) >= 0.55
+    world.metrics.engines = {"ip-a": (400, 600)}
+    assert await world.read_again(WRITE_SECONDS / 2) == []
+
+
+async def test_after_a_restart_the_old_value_stands_until_a_window_is_full(world: World) -> None:
+    old = {"rate": "0.50", "pods": 1}
+    world.metrics.engines = {"ip-a": (100, 0)}
+    await world.drafting.look(KEY, [pod("a")], 8000)
+    world.metrics.engines = {"ip-a": (110, 30)}
+    await world.read_again(15)
+    assert world.drafting.acceptance(KEY, old) == old
+    world.metrics.engines = {"ip-a": (120, 60)}
+    await world.read_again(WINDOW)
+    new = world.drafting.acceptance(KEY, old)
+    assert new is not None
+    assert new["rate"] == "1.00"
+
+
+async def test_pods_that_go_are_forgotten(world: World) -> None:
+    world.metrics.engines = {"ip-a": (5, 0), "ip-b": (5, 0)}
+    await world.drafting.look(KEY, [pod("a"), pod("b")], 8000)
+    await world.drafting.look(KEY, [pod("b"), replace(pod("a"), ready=False)], 8000)
+    reads = world.metrics.reads
+    await world.read_again(15)
+    assert world.metrics.reads == reads + 1
+    world.drafting.forget(KEY)
+    assert world.drafting.acceptance(KEY, None) is None
