@@ -813,14 +813,17 @@ class Condition(_Model):
     """Why, and what to do."""
 
 
-class ResolvedSource(_Model):
+class Identity(_Model):
     uri: Annotated[str, Field(max_length=1024)]
     """The repository."""
     revision: Word | None = None
-    """The commit that it is pinned to."""
+    """The commit that it is pinned to; a local folder has none."""
+
+    def __str__(self) -> str:
+        return f"{self.uri}@{self.revision[:12]}" if self.revision else self.uri
 
 
-class ResolvedValue(_Model):
+class Origin(_Model):
     field: Word
     """The field, flag or key."""
     value: Text
@@ -830,11 +833,15 @@ class ResolvedValue(_Model):
 
 
 class Resolved(_Model):
-    model: ResolvedSource
+    # Stored in ControllerRevisions too, by this release and others: fields are added with a default, none is renamed,
+    # and one that a later release has added is passed over.
+    model_config = ConfigDict(extra="ignore")
+
+    model: Identity
     """The checkpoint."""
-    draft: ResolvedSource | None = None
+    draft: Identity | None = None
     """The draft, where there is one."""
-    verifier: ResolvedSource
+    verifier: Identity
     """The model that is served, and that verifies the drafts."""
     method: Word | None = None
     """The engine's speculative method."""
@@ -850,19 +857,19 @@ class Resolved(_Model):
     """The engine's speculative config, exactly as it gets it."""
     off: Word | None = None
     """Why nothing is drafted: RegularModel or Disabled."""
-    verification: Word | None = None
+    verification: Word = "Off"
     """Whether pods have to prove that they draft."""
-    served_name: Text | None = None
+    served_name: Text = ""
     """The model's name in the API."""
-    tensor: Count | None = None
+    tensor: Count = 1
     """The tensor parallel size."""
-    pipeline: Count | None = None
+    pipeline: Count = 1
     """The pipeline parallel size."""
-    port: Count | None = None
+    port: Count = 8000
     """The port that the engine listens at."""
-    image: Annotated[str, Field(max_length=512)] | None = None
+    image: Annotated[str, Field(max_length=512)] = ""
     """The engine's image."""
-    engine_version: Word | None = None
+    engine_version: Word = ""
     """The engine's version."""
     command: Annotated[
         list[Text],
@@ -871,10 +878,17 @@ class Resolved(_Model):
     """The whole command line."""
     revision: Word | None = None
     """The ControllerRevision that holds all this."""
-    sources: Annotated[
-        list[ResolvedValue], Field(max_length=128, json_schema_extra={"x-kubernetes-list-type": "atomic"})
-    ] = []
+    sources: Annotated[list[Origin], Field(max_length=128, json_schema_extra={"x-kubernetes-list-type": "atomic"})] = []
     """Why each value is what it is."""
+
+    def summary(self) -> str:
+        """One line for a condition's message."""
+        if self.off == Reason.DISABLED:
+            return f"{self.verifier} alone, as a baseline: spec.speculation.mode is Disabled"
+        if self.off:
+            return f"{self.model} carries no recipe, and spec.speculation gives none: it is served as a regular model"
+        draft = f", draft {self.draft}" if self.draft else ""
+        return f"{self.method} with {self.num_speculative_tokens} tokens{draft}, verifier {self.verifier}"
 
 
 class Acceptance(_Model):

@@ -19,9 +19,9 @@ from typing import Any, NoReturn
 import yaml
 
 from . import api
+from .api import Identity, Resolved
 from .core import render
 from .core.checkpoint import Snapshot
-from .core.resolved import Identity, Resolved
 from .crd import manifest
 from .errors import Refused, Waiting
 from .hub import Hub, read_folder

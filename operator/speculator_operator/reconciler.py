@@ -15,12 +15,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 from . import api
-from .api import Model, SpeculatorDeployment, SpeculatorDeploymentSpec
+from .api import Identity, Model, Resolved, SpeculatorDeployment, SpeculatorDeploymentSpec
 from .cluster import Cluster
 from .core import plan, render, status
 from .core.checkpoint import Snapshot
 from .core.render import Manifest
-from .core.resolved import Identity, Resolved
 from .core.status import Facts
 from .drafting import Drafting
 from .errors import OperatorError, Refused, Waiting

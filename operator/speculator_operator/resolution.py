@@ -10,12 +10,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from . import api
-from .api import Reason, SpeculationMode, SpeculatorDeployment
+from .api import Identity, Origin, Reason, Resolved, SpeculationMode, SpeculatorDeployment
 from .core import checkpoint, compatibility, engine, engine_args
 from .core.checkpoint import Recipe, Snapshot
 from .core.engine_args import ArgFields
 from .core.render import shutdown_timeout
-from .core.resolved import Identity, Origin, Resolved
 from .errors import Refused
 from .settings import Settings
 
@@ -111,8 +110,7 @@ async def resolve(resource: SpeculatorDeployment, settings: Settings, read: Read
         port=serving.port,
         image=image,
         engine_version=version,
-        command=command,
-        args=args,
+        command=[*command, *args],
         sources=[
             Origin(field="verifier", value=models.verifier.uri, source=models.verifier_source),
             *_config_sources(config or {}, engine.override_sources(spec.speculation, arguments)),

@@ -14,11 +14,10 @@ from typing import Any
 
 import pytest
 
-from speculator_operator.api import Reason
+from speculator_operator.api import Identity, Reason
 from speculator_operator.core import engine
 from speculator_operator.core.checkpoint import Recipe
 from speculator_operator.core.engine_args import ArgFields, Option, fields_from, options_of, parse_args
-from speculator_operator.core.resolved import Identity
 from speculator_operator.errors import Refused
 
 pytestmark = pytest.mark.timeout(300)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from speculator_operator import api
-from speculator_operator.core.resolved import Identity, Origin, Resolved
+from speculator_operator.api import Identity, Origin, Resolved
 
 Spec = dict[str, Any]
 
@@ -55,8 +55,7 @@ RESOLVED = Resolved(
     port=8000,
     image="vllm/vllm-openai:v0.32.0",
     engine_version="0.32.0",
-    command=["vllm", "serve", URI],
-    args=["--seed=42"],
+    command=["vllm", "serve", URI, "--seed=42"],
     sources=[Origin(field="tensor", value="4", source="spec.parallelism.tensor")],
 )
 

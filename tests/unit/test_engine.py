@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from speculator_operator import api
-from speculator_operator.api import Reason
+from speculator_operator.api import Identity, Reason
 from speculator_operator.core.checkpoint import Recipe
 from speculator_operator.core.engine import (
     METHODS,
@@ -18,7 +18,6 @@ from speculator_operator.core.engine import (
     speculative_overrides,
 )
 from speculator_operator.core.engine_args import ArgFields, fields_from, parse_args
-from speculator_operator.core.resolved import Identity
 from speculator_operator.errors import Refused
 
 VERSION = "0.32.0"

@@ -8,9 +8,8 @@ from typing import Any
 import pytest
 
 from speculator_operator import api
-from speculator_operator.api import Reason
+from speculator_operator.api import Reason, Resolved
 from speculator_operator.core.checkpoint import Snapshot
-from speculator_operator.core.resolved import Resolved
 from speculator_operator.errors import OperatorError, Refused
 from speculator_operator.resolution import resolve
 from speculator_operator.settings import Settings
@@ -97,8 +96,8 @@ async def refusal(**spec: Any) -> OperatorError:
 
 async def test_a_speculators_checkpoint_becomes_the_long_form() -> None:
     found = await resolved(parallelism={"tensor": 4}, engine={"args": ["--seed=42", "--max-model-len", "4096"]})
-    assert found.command == ["vllm", "serve", "org/llama"]
-    assert found.args == [
+    assert found.command == [
+        *("vllm", "serve", "org/llama"),
         "--revision=main-of-llama",
         "--tokenizer-revision=main-of-llama",
         "--served-model-name=a",
@@ -113,8 +112,8 @@ async def test_a_speculators_checkpoint_becomes_the_long_form() -> None:
         "--max-model-len",
         "4096",
     ]
-    assert (found.gpus, found.method, found.num_speculative_tokens, found.off) == (4, "eagle3", 3, None)
-    assert found.verification is api.Verification.REQUIRED
+    assert (found.tensor, found.method, found.num_speculative_tokens, found.off) == (4, "eagle3", 3, None)
+    assert found.verification == api.Verification.REQUIRED
     sources = {origin.field: origin.source for origin in found.sources}
     assert sources["verifier"] == "the checkpoint's speculators_config.verifier.name_or_path"
     assert sources["tensor"] == "spec.parallelism.tensor"
@@ -125,8 +124,8 @@ async def test_a_speculators_checkpoint_becomes_the_long_form() -> None:
 async def test_the_engines_arguments_count_as_the_fields_they_mirror() -> None:
     found = await resolved(engine={"args": ["-tp", "2", "--served-model-name", "llama", "--port=9000"]})
     assert (found.tensor, found.served_name, found.port) == (2, "llama", 9000)
-    assert found.args.count("--tensor-parallel-size=2") == 1
-    assert "-tp" not in found.args
+    assert found.command.count("--tensor-parallel-size=2") == 1
+    assert "-tp" not in found.command
 
 
 async def test_revisions_are_asked_for_as_the_resource_says() -> None:
@@ -137,7 +136,7 @@ async def test_revisions_are_asked_for_as_the_resource_says() -> None:
 
 async def test_another_verifier_is_served_in_place_of_the_embedded_one() -> None:
     found = await resolved(verifier={"uri": "org/quantized"})
-    assert found.command[-1] == "org/quantized"
+    assert found.command[2] == "org/quantized"
     assert found.sources[0].source == "spec.verifier"
 
 
@@ -151,15 +150,15 @@ async def test_the_resources_tokens_win_over_the_recipes() -> None:
 
 async def test_a_regular_model_is_served_plainly_and_said_to_be() -> None:
     found = await resolved(model={"uri": "org/llama"})
-    assert found.off is Reason.REGULAR_MODEL
+    assert found.off == Reason.REGULAR_MODEL
     assert found.speculative_config is None
-    assert found.verification is api.Verification.OFF
-    assert not any(text.startswith("--speculative-config") for text in found.args)
+    assert found.verification == api.Verification.OFF
+    assert not any(text.startswith("--speculative-config") for text in found.command)
 
 
 async def test_disabled_serves_the_verifier_alone() -> None:
     found = await resolved(speculation={"mode": "Disabled"})
-    assert (found.off, found.command[-1], found.draft) == (Reason.DISABLED, "org/llama", None)
+    assert (found.off, found.command[2], found.draft) == (Reason.DISABLED, "org/llama", None)
 
 
 async def test_a_regular_model_takes_its_whole_recipe_from_the_resource() -> None:

@@ -8,9 +8,8 @@ from typing import Any
 import pytest
 
 from speculator_operator import api
-from speculator_operator.api import Reason, Verification
+from speculator_operator.api import Identity, Reason, Resolved, Verification
 from speculator_operator.core import status
-from speculator_operator.core.resolved import Identity, Resolved
 from speculator_operator.core.status import Facts, Pod
 from speculator_operator.errors import Refused, Waiting
 
@@ -32,8 +31,7 @@ RESOLVED = Resolved(
     port=8000,
     image="vllm/vllm-openai:v0.32.0",
     engine_version="0.32.0",
-    command=["vllm", "serve", "org/verifier"],
-    args=["--port=8000"],
+    command=["vllm", "serve", "org/verifier", "--port=8000"],
     sources=[],
 )
 PLAIN = RESOLVED.model_copy(update={"off": Reason.REGULAR_MODEL, "draft": None, "method": None})

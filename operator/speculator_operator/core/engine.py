@@ -14,10 +14,9 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from speculator_operator import api
-from speculator_operator.api import Reason
+from speculator_operator.api import Identity, Reason
 from speculator_operator.core.checkpoint import Recipe
 from speculator_operator.core.engine_args import ArgFields, Argument, has_option, options_of
-from speculator_operator.core.resolved import Identity
 from speculator_operator.errors import Refused
 
 #: Older engines have known holes (CVE-2026-22807, CVE-2026-27893, and CVE-2026-44223 in speculative decoding).

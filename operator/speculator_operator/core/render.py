@@ -14,10 +14,10 @@ import math
 from typing import Any
 
 from speculator_operator import api
+from speculator_operator.api import Resolved
 from speculator_operator.settings import Settings
 
 from . import proof_probe
-from .resolved import Resolved
 
 Manifest = dict[str, Any]
 
@@ -34,6 +34,12 @@ SHM_SIZE = "8Gi"
 PROBE_PERIOD_SECONDS = 10
 #: Scheduling and pulling an image of some ten GB.
 PULL_SECONDS = 1200
+
+_PROBE_MODES = {
+    api.Verification.REQUIRED: "required",
+    api.Verification.REPORT: "report",
+    api.Verification.OFF: "health",
+}
 
 
 def input_hash(resource: api.SpeculatorDeployment) -> str:
@@ -77,7 +83,7 @@ def controller_revision(resource: api.SpeculatorDeployment, resolved: Resolved, 
         "kind": "ControllerRevision",
         "metadata": _metadata(resource, revision_name(resource)),
         "revision": resource.generation,
-        "data": {"resolved": resolved.model_dump(mode="json", by_alias=True), "template": template},
+        "data": {"resolved": resolved.model_dump(mode="json", by_alias=True, exclude_none=True), "template": template},
     }
 
 
@@ -131,19 +137,17 @@ def pod_template(resource: api.SpeculatorDeployment, resolved: Resolved, setting
         "python3",
         "-c",
         inspect.getsource(proof_probe),
-        {api.Verification.REQUIRED: "required", api.Verification.REPORT: "report", api.Verification.OFF: "health"}[
-            resolved.verification
-        ],
+        _PROBE_MODES[api.Verification(resolved.verification)],
         str(resolved.port),
     ]
     container: Manifest = {
         "name": CONTAINER,
         "image": resolved.image,
-        "command": [_escaped(text) for text in resolved.command],
-        "args": [_escaped(text) for text in resolved.args],
+        "command": [_escaped(text) for text in resolved.command[:3]],
+        "args": [_escaped(text) for text in resolved.command[3:]],
         "env": _environment(resource, settings),
         "ports": [{"name": "http", "containerPort": resolved.port, "protocol": "TCP"}],
-        "resources": _resources(spec, resolved.gpus),
+        "resources": _resources(spec, resolved.tensor * resolved.pipeline),
         "securityContext": {
             "allowPrivilegeEscalation": False,
             "readOnlyRootFilesystem": True,

@@ -11,11 +11,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from speculator_operator import api
-from speculator_operator.api import ConditionType, Reason
+from speculator_operator.api import ConditionType, Reason, Resolved
 from speculator_operator.errors import OperatorError, Refused
 
 from . import render
-from .resolved import Resolved
 
 #: The API server takes 32768 characters in a condition's message; a person reads one line.
 MESSAGE_LENGTH = 1024
@@ -97,8 +96,7 @@ def status(resource: api.SpeculatorDeployment, facts: Facts, now: str, before: d
     if facts.resolved:
         content["url"] = render.url(resource, facts.resolved.port)
         content["resolved"] = {
-            **facts.resolved.model_dump(mode="json", by_alias=True, exclude_none=True, exclude={"args"}),
-            "command": [*facts.resolved.command, *facts.resolved.args],
+            **facts.resolved.model_dump(mode="json", by_alias=True, exclude_none=True),
             "revision": facts.revision,
         }
     if facts.acceptance:
