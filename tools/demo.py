@@ -12,8 +12,10 @@ it running in the background; otherwise nothing stays but the cache.
 from __future__ import annotations
 
 import contextlib
+import http.client
 import json
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -27,6 +29,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any
+from urllib.parse import urlsplit
 
 import yaml
 
@@ -35,15 +38,16 @@ from tools.installation import (
     CommandFailed,
     Kubectl,
     install,
+    installed,
     kubeconfig_of,
     operator,
     operator_kubeconfig,
     uninstall,
 )
-from tools.localcluster.binaries import BuildFailed, binary, cache
+from tools.localcluster.binaries import MODULES, BuildFailed, binary, cache, folder
 from tools.localcluster.controlplane import ControlPlane, KubectlFailed, StartFailed
-from tools.localcluster.node import Node, NodeUnavailable
-from tools.localcluster.processes import ProcessDied
+from tools.localcluster.node import Node, NodeUnavailable, check_machine
+from tools.localcluster.processes import ProcessDied, Processes
 from tools.localcluster.simulated import SimulatedNodes
 from tools.testhub.checkpoints import publish_samples
 from tools.testhub.server import Hub
@@ -52,10 +56,19 @@ SAMPLES = ROOT / "config" / "samples"
 #: On a cluster that isn't made for the demo.
 NAMESPACE = "speculator-demo"
 GPUS = 4
+GPU = "nvidia.com/gpu"
+#: What each of the samples asks for.
+GPUS_OF_SAMPLE = 2
 READY_SECONDS = 900.0
 ACCEPTANCE_SECONDS = 120.0
+ANSWER_SECONDS = 60.0
+FORWARD_SECONDS = 30.0
 STOP_SECONDS = 60.0
+DELETE_SECONDS = 180.0
 KIND_SECONDS = 600.0
+#: How often something is said of a pod that loads, and how much of a line.
+PROGRESS_SECONDS = 15.0
+LINE = 150
 LOG_TAIL = 3000
 #: Conditions that say the same as Ready in other words, unless they are true.
 UNSHOWN = ("Stalled", "Available")
@@ -93,6 +106,10 @@ def say(text: str = "") -> None:
 def show(command: str, output: str) -> None:
     """A command as a person would type it, and what it said."""
     say(f"  $ {command}")
+    show_output(output)
+
+
+def show_output(output: str) -> None:
     for line in output.rstrip().splitlines():
         say(f"    {line}")
 
@@ -115,6 +132,7 @@ def some_cluster() -> Iterator[Cluster]:
 
 @contextlib.contextmanager
 def local_cluster() -> Iterator[Cluster]:
+    say_what_is_made_once()
     say("  A control plane on this machine: etcd, kube-apiserver, controller manager, scheduler.")
     with contextlib.ExitStack() as stack:
         plane = stack.enter_context(ControlPlane(controllers=True, scheduler=True))
@@ -130,6 +148,23 @@ def local_cluster() -> Iterator[Cluster]:
             unproven = str(problem)
         what = "simulated nodes" if unproven else "a real kubelet and container runtime"
         yield Cluster(kubectl, f"a real API server and scheduler, {what}", address, unproven=unproven)
+
+
+def say_what_is_made_once() -> None:
+    """What a first run downloads and builds, before it does."""
+    try:
+        check_machine()
+        modules, image = ["kubernetes", "etcd", "containerd", "cni"], True
+    except NodeUnavailable:
+        modules, image = ["kubernetes", "etcd", "kwok"], False
+    minutes = sum(MODULES[module] for module in modules if not folder(module).is_dir())
+    if minutes:
+        say(f"  Once on this machine, Kubernetes is built from source: about {minutes:.0f} minutes on two cores, 2 GB")
+        say(f"  to download. The programs (0.6 GB) are kept in {cache() / 'bin'}.")
+        say(f"  What Go keeps (up to 6 GB) is in its own caches, or in {cache() / 'go'} where Go itself is downloaded.")
+    if image and not any((cache() / "images").glob("engine-cpu-*.tar")):
+        say("  Once on this machine, an image of the engine is made: about 4 minutes, and 1.2 GB to download.")
+        say(f"  It takes 6 GB in {cache()}; its wheels stay in uv's cache as well (3 GB).")
 
 
 @contextlib.contextmanager
@@ -165,17 +200,30 @@ def foreign_cluster() -> Iterator[Cluster]:
     theirs = Kubectl(some_kubectl(), os.environ["KUBECONFIG"])
     server = theirs("config", "view", "--minify", "-o", "jsonpath={.clusters[0].cluster.server}")
     say(f"  The cluster of KUBECONFIG, {server}. Its nodes are left as they are.")
-    if theirs("get", "crd", "--ignore-not-found", "-o", "name", "speculatordeployments.speculators.dev"):
-        raise DemoFailed("the operator is installed there; the demo would run a second one, and remove the first")
-    theirs("create", "namespace", NAMESPACE)
-    try:
-        with tempfile.TemporaryDirectory() as scratch:
-            kubectl = Kubectl(theirs.program, kubeconfig_of(theirs, Path(scratch) / "kubeconfig", namespace=NAMESPACE))
-            address = os.environ.get("HUB_ADDRESS") or outbound_address(server)
+    with tempfile.TemporaryDirectory(prefix="speculator-demo-") as scratch:
+        kubectl = Kubectl(theirs.program, kubeconfig_of(theirs, Path(scratch) / "kubeconfig", namespace=NAMESPACE))
+        check_foreign(kubectl)
+        address = os.environ.get("HUB_ADDRESS") or outbound_address(server)
+        kubectl("create", "namespace", NAMESPACE)
+        try:
             yield Cluster(kubectl, "your cluster", address, namespace=NAMESPACE, image=image)
-    finally:
-        uninstall(theirs)
-        theirs("delete", "namespace", NAMESPACE, "--wait=false")
+        finally:
+            say()
+            say("Removing what was installed there.")
+            kubectl("delete", "namespace", NAMESPACE, seconds=DELETE_SECONDS)
+            uninstall(kubectl)
+
+
+def check_foreign(kubectl: Kubectl) -> None:
+    """Raises ``DemoFailed`` where the demo would disturb something, or can't work."""
+    there = installed(kubectl)
+    if there:
+        raise DemoFailed(f"{', '.join(there)} exist there already; the demo would take over what it then removes")
+    most = max((int(node["status"]["allocatable"].get(GPU, 0)) for node in kubectl.get("nodes")["items"]), default=0)
+    if most < GPUS_OF_SAMPLE:
+        raise DemoFailed(
+            f"the samples ask for {GPUS_OF_SAMPLE} {GPU} on one node, and no node there has more than {most}"
+        )
 
 
 def some_kubectl() -> str:
@@ -183,11 +231,18 @@ def some_kubectl() -> str:
 
 
 def outbound_address(server: str) -> str:
-    """This machine's address on the way to a URL's host."""
-    host, _, port = server.split("//")[-1].split("/")[0].partition(":")
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:  # nothing is sent
-        probe.connect((host, int(port or 443)))
-        return str(probe.getsockname()[0])
+    """This machine's address on the way to a URL's host, which pods are expected to reach."""
+    url = urlsplit(server)
+    address = None
+    with contextlib.suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:  # nothing is sent
+        probe.connect((url.hostname, url.port or 443))
+        address = str(probe.getsockname()[0])
+    if address is None or address.startswith("127."):
+        raise DemoFailed(
+            f"{server} doesn't tell by which address its pods reach this machine, where they download the samples' "
+            "models: name one in HUB_ADDRESS"
+        )
+    return address
 
 
 def run(*command: str) -> str:
@@ -203,7 +258,7 @@ def demo(stack: contextlib.ExitStack) -> Cluster:
     say("Part 1 of 3: a cluster")
     cluster = stack.enter_context(some_cluster())
     kubectl = cluster.kubectl
-    show("kubectl get nodes", kubectl("get", "nodes", "-o", "wide"))
+    show("kubectl get nodes -o wide", kubectl("get", "nodes", "-o", "wide"))
     say(f"  Shown: {cluster.shown}, up after {time.monotonic() - started:.0f} s.")
 
     say()
@@ -241,7 +296,7 @@ def serve_samples(cluster: Cluster, process: subprocess.Popen[bytes]) -> None:
         say(f"  NOT proven, since no container ran ({cluster.unproven}):")
         say("  that the engine takes this command, that it drafts, and that a completion is answered.")
         return
-    prove(cluster, "tiny-agree")
+    prove(cluster, "tiny-agree", rate=1)
     say("  Shown: a pod is Ready, it has drafted, and all that it drafted was accepted.")
     say()
     say("  The same with a draft that never agrees: it drafts, so it is proven, and nothing is accepted.")
@@ -249,7 +304,7 @@ def serve_samples(cluster: Cluster, process: subprocess.Popen[bytes]) -> None:
     kubectl("wait", "--for=delete", "pod", "--selector=speculators.dev/name=tiny-agree", "--timeout=120s", seconds=150)
     apply_sample(cluster, "tiny-random")
     wait_for_condition(cluster, process, "tiny-random", "Ready", READY_SECONDS)
-    prove(cluster, "tiny-random")
+    prove(cluster, "tiny-random", rate=0)
     say("  Shown: acceptance is measured, not assumed.")
 
 
@@ -273,7 +328,7 @@ def wait_for_condition(
     say(f"  $ {wait}")
     command = [cluster.kubectl.program, *wait.split()[1:]]
     environment = cluster.kubectl.environment
-    started = time.monotonic()
+    started = said = time.monotonic()
     waiting = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     shown: set[str] = set()
     try:
@@ -283,16 +338,22 @@ def wait_for_condition(
                 raise DemoFailed(f"the operator ended with exit code {process.returncode}")
             conditions = cluster.kubectl.get("spd", name).get("status", {}).get("conditions", [])
             for found in conditions:
+                if found["type"] not in (condition, "Stalled") and condition != "Ready":
+                    continue
                 if found["type"] == "Reconciling" or (found["type"] in UNSHOWN and found["status"] != "True"):
                     continue
                 line = f"{found['type']}={found['status']} {found['reason']}: {found['message']}"
                 if line not in shown:
-                    say(f"    {time.monotonic() - started:4.0f} s  {line[:300]}")
+                    said = time.monotonic()
+                    say(f"    {said - started:4.0f} s  {line[:300]}")
                     shown.add(line)
                 if (found["type"], found["status"]) == ("Stalled", "True"):
                     raise DemoFailed(f"{name} is stalled. {found['reason']}: {found['message']}")
             if ended:
                 break
+            if time.monotonic() - said > PROGRESS_SECONDS:
+                said = time.monotonic()
+                say(f"    {said - started:4.0f} s  {newest_line(cluster, name)}")
             with contextlib.suppress(subprocess.TimeoutExpired):
                 waiting.wait(1)
     finally:
@@ -303,11 +364,21 @@ def wait_for_condition(
     say(f"    {output}")
 
 
-def prove(cluster: Cluster, name: str) -> None:
+def newest_line(cluster: Cluster, name: str) -> str:
+    """What the engine said last, shortened."""
+    try:
+        lines = cluster.kubectl("logs", f"deployment/{name}", "--tail=5", seconds=10).split("\n")
+    except CommandFailed:
+        lines = []
+    line = next((line.rpartition("\r")[2].strip() for line in reversed(lines) if line.strip()), "nothing yet")
+    return f"the engine's log: {line[:LINE]}{'...' if len(line) > LINE else ''}"
+
+
+def prove(cluster: Cluster, name: str, rate: float) -> None:
     """Asks for completions, and shows what came, what the engine's ranks said, and what status says.
 
     Raises:
-        DemoFailed: no completion, no second rank, or no acceptance in status.
+        DemoFailed: no completion, no second rank, or not this rate of acceptance in status.
     """
     kubectl = cluster.kubectl
     log = kubectl("logs", f"deployment/{name}", "--tail=-1")
@@ -316,35 +387,74 @@ def prove(cluster: Cluster, name: str) -> None:
     if len(ranks) != 2:
         raise DemoFailed(f"the log of {name} doesn't show two ranks")
     prompt = {"model": name, "prompt": "Speculation is", "max_tokens": 40, "temperature": 0}
-    path = f"/api/v1/namespaces/{cluster.namespace}/services/{name}:http/proxy/v1/completions"
     deadline = time.monotonic() + ACCEPTANCE_SECONDS
     asked = 0
-    while True:
-        answer = json.loads(kubectl("create", "--raw", path, "-f", "-", stdin=json.dumps(prompt)))
-        if asked == 0:
-            text = answer["choices"][0]["text"]
-            show(
-                f"curl {name}.{cluster.namespace}.svc:8000/v1/completions -d {shlex.quote(json.dumps(prompt))}",
-                repr(text),
-            )
-        asked += 1
-        status = kubectl.get("spd", name)["status"]
-        if status.get("acceptance", {}).get("drafts"):
-            break
-        if time.monotonic() > deadline:
-            raise DemoFailed(f"{name} has no acceptance in status after {asked} completions")
-        time.sleep(1)
+    with forwarded(kubectl, name) as port:
+        while True:
+            text = complete(port, prompt)
+            if asked == 0:
+                say(f"  $ curl http://127.0.0.1:{port}/v1/completions -H 'Content-Type: application/json' \\")
+                show_output(f"-d {shlex.quote(json.dumps(prompt))}\n{text!r}")
+            asked += 1
+            status = kubectl.get("spd", name)["status"]
+            if status.get("acceptance", {}).get("drafts"):
+                break
+            if time.monotonic() > deadline:
+                raise DemoFailed(f"{name} has no acceptance in status after {asked} completions")
+            time.sleep(1)
+    show("kubectl get spd -o wide", kubectl("get", "spd", "-o", "wide"))
+    acceptance = f"kubectl get spd {name} -o jsonpath={{.status.acceptance}}"
+    show(acceptance, kubectl(*acceptance.split()[1:]))
+    show_command(cluster, name)
     conditions = {found["type"]: found["status"] for found in status["conditions"]}
     if conditions["SpeculationActive"] != "True":
         raise DemoFailed(f"{name} is ready, and its condition SpeculationActive is {conditions['SpeculationActive']}")
-    show("kubectl get spd -o wide", kubectl("get", "spd", "-o", "wide"))
-    show(f"kubectl get spd {name} -o jsonpath={{.status.acceptance}}", json.dumps(status["acceptance"]))
-    show_command(cluster, name)
+    if float(status["acceptance"]["rate"]) != rate:
+        raise DemoFailed(f"of {name}, {rate:.2f} should be accepted, and status says {status['acceptance']['rate']}")
+
+
+@contextlib.contextmanager
+def forwarded(kubectl: Kubectl, service: str) -> Iterator[int]:
+    """A port of this machine that leads to a service's port ``http``, until the block ends."""
+    command = ["kubectl", "port-forward", f"service/{service}", ":http"]
+    with tempfile.TemporaryDirectory(prefix="speculator-demo-") as scratch, contextlib.ExitStack() as cleanup:
+        processes = Processes(Path(scratch))
+        cleanup.callback(processes.stop)
+        processes.start("port-forward", [kubectl.program, *command[1:]], kubectl.environment)
+        deadline = time.monotonic() + FORWARD_SECONDS
+        while not (found := re.search(r"^Forwarding from 127\.0\.0\.1:(\d+).*", processes.tail("port-forward"))):
+            processes.check()
+            if time.monotonic() > deadline:
+                said = processes.tail("port-forward")
+                raise DemoFailed(f"`{' '.join(command)}` has no port after {FORWARD_SECONDS:.0f} s: {said}")
+            time.sleep(0.1)
+        show(" ".join(command), found[0])
+        yield int(found[1])
+
+
+def complete(port: int, prompt: dict[str, Any]) -> str:
+    """The text that the engine completes a prompt with.
+
+    Raises:
+        DemoFailed: it answers something else, or nothing.
+    """
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=ANSWER_SECONDS)
+    with contextlib.closing(connection):
+        try:
+            connection.request("POST", "/v1/completions", json.dumps(prompt), {"Content-Type": "application/json"})
+            answer = connection.getresponse()
+            body = answer.read().decode()
+        except (OSError, http.client.HTTPException) as problem:
+            raise DemoFailed(f"the engine doesn't answer a completion: {problem!r}") from problem
+    if answer.status != 200:
+        raise DemoFailed(f"the engine answers a completion with {answer.status}: {body[:1000]}")
+    return str(json.loads(body)["choices"][0]["text"])
 
 
 def show_command(cluster: Cluster, name: str) -> None:
     resolved = cluster.kubectl.get("spd", name)["status"]["resolved"]
-    show(f"kubectl get spd {name} -o jsonpath={{.status.resolved.command}}", shlex.join(resolved["command"]))
+    say("  The engine's command line, as status.resolved.command has it:")
+    show_output(shlex.join(resolved["command"]))
 
 
 def keep(cluster: Cluster) -> None:
@@ -354,7 +464,7 @@ def keep(cluster: Cluster) -> None:
     say(f"  export KUBECONFIG={cluster.kubectl.kubeconfig} PATH={Path(cluster.kubectl.program).parent}:$PATH")
     say("  kubectl get spd")
     say("To take it down:")
-    say(f"  kill {os.getpid()}")
+    say(f"  kill {os.getpid()}    # and some seconds later all of it is gone")
     say(KEPT)
     signal.pause()
 
@@ -382,17 +492,20 @@ def in_foreground() -> int:
                     return code
                 else:
                     time.sleep(0.1)
-        except KeyboardInterrupt:
+        except Interrupted as interruption:
             process.terminate()
-            return process.wait(STOP_SECONDS)
+            process.wait(STOP_SECONDS)
+            print(said.read(), end="", flush=True)
+            return interruption.code
 
 
 def main() -> int:
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, interrupted)
     background = sys.argv[1:2] == ["--in-background"]
     keeping = os.environ.get("KEEP", "0") not in ("", "0")
     if keeping and not background:
         return in_foreground()
-    signal.signal(signal.SIGTERM, terminated)
     try:
         with contextlib.ExitStack() as stack:
             if background:
@@ -402,20 +515,32 @@ def main() -> int:
                 keep(cluster)
             say()
             say("Taking everything down.")
-    except KeyboardInterrupt:
-        say("Interrupted; everything was taken down.")
-        return 130
+    except Interrupted as interruption:
+        say("Everything was taken down.")
+        return interruption.code
     except (DemoFailed, CommandFailed, KubectlFailed, BuildFailed, StartFailed, ProcessDied) as problem:
         say(f"The demo failed: {problem}")
         return 1
-    say(f"Nothing is left but the cache, {cache()}, which can be deleted at any time.")
+    say(f"Nothing is left but the cache, {cache()}, which can be deleted at any time, and what uv and Go,")
+    say("where they were needed, keep in theirs (`uv cache clean`, `go clean -cache -modcache`).")
     return 0
 
 
-def terminated(number: int, frame: FrameType | None) -> None:
-    """Unwinds, so that all that was started is stopped."""
+class Interrupted(BaseException):
+    """A signal told the demo to end: no error, so nothing that handles errors on the way stops it."""
+
+    def __init__(self, number: int) -> None:
+        self.code = 128 + number
+
+
+def interrupted(number: int, frame: FrameType | None) -> None:
+    """Unwinds, so that all that was started is stopped, whatever comes meanwhile."""
     del frame
-    sys.exit(128 + number)
+    for other in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(other, signal.SIG_IGN)
+    with contextlib.suppress(OSError):  # the terminal may be gone
+        say("\nInterrupted: taking everything down.")
+    raise Interrupted(number)
 
 
 if __name__ == "__main__":

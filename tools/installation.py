@@ -35,7 +35,9 @@ class Kubectl:
 
     @property
     def environment(self) -> dict[str, str]:
-        return os.environ | {"KUBECONFIG": self.kubeconfig}
+        # What kubectl keeps of a cluster goes where its kubeconfig is, and with it.
+        kept = str(Path(self.kubeconfig).parent / "kubectl-cache")
+        return os.environ | {"KUBECONFIG": self.kubeconfig, "KUBECACHEDIR": kept}
 
     def __call__(self, *arguments: str, stdin: str | None = None, seconds: float = 60.0) -> str:
         """Runs it and returns its standard output.
@@ -71,6 +73,12 @@ def install(kubectl: Kubectl) -> None:
     kubectl("apply", "--server-side", "-f", str(ROOT / "config" / "rbac" / "namespace.yaml"))
     kubectl("apply", "--server-side", "-f", str(ROOT / "config" / "rbac"))
     kubectl("wait", "--for=condition=Established", "--timeout=30s", "-f", str(ROOT / "crds"))
+
+
+def installed(kubectl: Kubectl) -> list[str]:
+    """What there is already of what ``install`` makes, as ``kind/name``."""
+    folders = [f"--filename={ROOT / folder}" for folder in ("crds", "config/rbac")]
+    return kubectl("get", "--ignore-not-found", "-o", "name", *folders).split()
 
 
 def uninstall(kubectl: Kubectl) -> None:
@@ -109,6 +117,7 @@ def operator(kubeconfig: Path, log: Path, settings: Mapping[str, str]) -> Iterat
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
+            start_new_session=True,  # Ctrl-C is for whoever runs this, who then ends it
         )
         try:
             yield process

@@ -68,12 +68,20 @@ class Cluster:
     @classmethod
     @asynccontextmanager
     async def connect(cls, *, in_flight: int) -> AsyncIterator[Self]:
-        """A connection as ``KUBECONFIG`` or ``~/.kube/config`` says, or where neither is, a pod's service account."""
-        configuration = Configuration()
-        if path := _kubeconfig():
-            await config.load_kube_config(config_file=path, client_configuration=configuration)
-        else:
-            config.load_incluster_config(client_configuration=configuration)
+        """A connection as ``KUBECONFIG`` or ``~/.kube/config`` says, or where neither is, a pod's service account.
+
+        Raises:
+            ClusterError: none of them says anything that can be used.
+        """
+        configuration, path = Configuration(), _kubeconfig()
+        try:
+            if path:
+                await config.load_kube_config(config_file=path, client_configuration=configuration)
+            else:
+                config.load_incluster_config(client_configuration=configuration)
+        except config.ConfigException as error:
+            where = path or "this isn't a pod, and neither KUBECONFIG nor ~/.kube/config is there"
+            raise ClusterError(f"No cluster to connect to: {where}: {error}") from error
         configuration.connection_pool_maxsize = in_flight
         async with ApiClient(configuration) as client:
             client.user_agent = MANAGER

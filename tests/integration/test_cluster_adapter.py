@@ -7,6 +7,7 @@ import json
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,9 +25,7 @@ async def connection(
 ) -> AsyncIterator[Cluster]:
     own = user == "admin" and server is None
     path = control_plane.kubeconfig if own else control_plane.kubeconfig_for(user, server=server)
-    # The client looks at KUBECONFIG when it is imported.
-    patch.setattr("kubernetes.aio.config.KUBE_CONFIG_DEFAULT_LOCATION", str(path))
-    patch.setattr("kubernetes.aio.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(path))
+    patch.setenv("KUBECONFIG", str(path))
     async with Cluster.connect(in_flight=4) as connected:
         yield connected
 
@@ -182,3 +181,11 @@ async def test_a_server_that_never_answers_is_given_up(
         async with connection(cluster, monkeypatch, server=url) as api:
             with pytest.raises(ClusterError, match="Timeout"):
                 await api.get("Service", namespace, "a")
+
+
+async def test_no_cluster_to_connect_to_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("KUBECONFIG", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with pytest.raises(ClusterError, match=r"No cluster to connect to: this isn't a pod, and neither KUBECONFIG nor"):
+        async with Cluster.connect(in_flight=4):
+            pass
