@@ -70,8 +70,8 @@ KIND_SECONDS = 600.0
 PROGRESS_SECONDS = 15.0
 LINE = 150
 LOG_TAIL = 3000
-#: Conditions that say the same as Ready in other words, unless they are true.
-UNSHOWN = ("Stalled", "Available")
+#: Conditions that are told, in the order in which they come true. The others say the same as Ready in other words.
+TOLD = ("Resolved", "SpeculationActive", "Ready")
 #: What the background process says when everything has been shown, or failed, so that the foreground can end.
 KEPT = "\0kept"
 
@@ -336,19 +336,11 @@ def wait_for_condition(
             ended = waiting.poll() is not None
             if process.poll() is not None:
                 raise DemoFailed(f"the operator ended with exit code {process.returncode}")
-            conditions = cluster.kubectl.get("spd", name).get("status", {}).get("conditions", [])
-            for found in conditions:
-                if found["type"] not in (condition, "Stalled") and condition != "Ready":
-                    continue
-                if found["type"] == "Reconciling" or (found["type"] in UNSHOWN and found["status"] != "True"):
-                    continue
-                line = f"{found['type']}={found['status']} {found['reason']}: {found['message']}"
+            for line in news(cluster.kubectl.get("spd", name), condition):
                 if line not in shown:
                     said = time.monotonic()
                     say(f"    {said - started:4.0f} s  {line[:300]}")
                     shown.add(line)
-                if (found["type"], found["status"]) == ("Stalled", "True"):
-                    raise DemoFailed(f"{name} is stalled. {found['reason']}: {found['message']}")
             if ended:
                 break
             if time.monotonic() - said > PROGRESS_SECONDS:
@@ -360,8 +352,22 @@ def wait_for_condition(
         waiting.kill()
         output = waiting.communicate()[0].strip()
     if waiting.returncode != 0:
-        raise DemoFailed(f"{name} is not {condition} after {time.monotonic() - started:.0f} s: {output}")
+        last = newest_line(cluster, name)
+        raise DemoFailed(f"{name} is not {condition} after {time.monotonic() - started:.0f} s: {output}; {last}")
     say(f"    {output}")
+
+
+def news(resource: dict[str, Any], condition: str) -> Iterator[str]:
+    """What its conditions say, up to the one that is waited for.
+
+    Raises:
+        DemoFailed: the resource is stalled.
+    """
+    for found in resource.get("status", {}).get("conditions", []):
+        if (found["type"], found["status"]) == ("Stalled", "True"):
+            raise DemoFailed(f"{resource['metadata']['name']} is stalled. {found['reason']}: {found['message']}")
+        if found["type"] in TOLD[: TOLD.index(condition) + 1]:
+            yield f"{found['type']}={found['status']} {found['reason']}: {found['message']}"
 
 
 def newest_line(cluster: Cluster, name: str) -> str:
