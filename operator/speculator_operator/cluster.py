@@ -87,6 +87,11 @@ class Cluster:
             client.user_agent = MANAGER
             yield cls(client, in_flight=in_flight)
 
+    async def serves_resource(self) -> bool:
+        """Whether the custom resource definition is installed."""
+        found = await self._call("GET", f"/apis/{api.API_VERSION}", missing=True)
+        return any(resource["kind"] == api.KIND for resource in (found or {}).get("resources", ()))
+
     async def get(self, kind: str, namespace: str, name: str) -> Manifest | None:
         """The object, or None if there is none."""
         return await self._call("GET", f"{_PATHS[kind].format(namespace)}/{name}", missing=True)

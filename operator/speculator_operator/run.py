@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Collection
 
 import kopf
 
-from . import handlers
-from .cluster import Cluster
+from . import api, handlers
+from .cluster import Cluster, ClusterError
 from .drafting import Drafting
 from .handlers import Watched
 from .hub import Hub
@@ -17,6 +18,11 @@ from .reconciler import Key, Reconciler
 from .scrape import Scraper
 from .settings import Settings
 from .workqueue import WorkQueue
+
+#: Between looks for what has to be there before anything can be watched.
+WAIT_SECONDS = 5.0
+
+log = logging.getLogger(__name__)
 
 
 async def run(settings: Settings, namespaces: Collection[str]) -> None:
@@ -26,6 +32,7 @@ async def run(settings: Settings, namespaces: Collection[str]) -> None:
     registry = kopf.OperatorRegistry()
     handlers.register(registry, queue, watched)
     async with Cluster.connect(in_flight=settings.requests_in_flight) as cluster, Scraper.open() as scraper:
+        await _definition(cluster)
         drafting = Drafting(scraper, window=settings.acceptance_window, clock=time.monotonic, changed=queue.add)
         reconciler = Reconciler(
             cluster=cluster,
@@ -48,3 +55,15 @@ async def run(settings: Settings, namespaces: Collection[str]) -> None:
         await asyncio.gather(watching, *background, return_exceptions=True)
         for task in done:
             task.result()
+
+
+async def _definition(cluster: Cluster) -> None:
+    """Waits until the resource is known to the cluster: a watch of what isn't would be silent for ever."""
+    while True:
+        try:
+            if await cluster.serves_resource():
+                return
+            log.warning("The cluster knows no %s: install it with kubectl apply --server-side -f crds/", api.KIND)
+        except ClusterError as error:
+            log.warning("%s", error)
+        await asyncio.sleep(WAIT_SECONDS)

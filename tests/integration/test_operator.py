@@ -24,6 +24,8 @@ from tools.localcluster.controlplane import ControlPlane
 from tools.localcluster.simulated import FAILING, MESSAGE_ANNOTATION, POD_ANNOTATION
 from tools.testhub import Hub
 
+CRD = Path(__file__).parents[2] / "crds" / "speculators.dev_speculatordeployments.yaml"
+
 pytestmark = [pytest.mark.timeout(180), pytest.mark.usefixtures("nodes")]
 
 VERIFIER = {
@@ -465,6 +467,19 @@ def test_a_second_pass_writes_nothing_and_lists_nothing(world: World, proxy: Api
         assert proxy.writes() == []
         lists = [request.resource[0] for request in proxy.lists()]
         assert len(lists) == len(set(lists)), "each kind is listed once, as its watch begins"
+
+
+def test_an_operator_that_is_there_before_its_definition_waits_for_it(hub: Hub, tmp_path: Path) -> None:
+    definition = str(CRD)
+    with ControlPlane() as cluster:
+        grant(cluster)
+        with Operator(cluster, tmp_path / "operator.log", settings={"hf_endpoint": hub.url}) as operator:
+            eventually(lambda: "install it with kubectl apply" in operator.log)
+            cluster.kubectl("apply", "--server-side", "-f", definition)
+            cluster.kubectl("wait", "--for=condition=Established", "--timeout=30s", "-f", definition)
+            body = {"apiVersion": api.API_VERSION, "kind": api.KIND, "metadata": {"name": "a", "namespace": "default"}}
+            cluster.apply({**body, "spec": {"model": {"uri": "org/draft"}}})
+            cluster.kubectl("wait", "--for=condition=Resolved", "--timeout=30s", "spd/a")
 
 
 def test_the_same_operator_renders_the_same_bytes(world: World) -> None:
