@@ -217,7 +217,7 @@ class Hub:
     def _unavailable(self, uri: str, revision: str, what: str, headers: Mapping[str, str] | None = None) -> Waiting:
         return Waiting(
             Reason.HUB_UNAVAILABLE,
-            f"{self.endpoint} {what}. Asked for {uri} at revision {revision}; it is asked again.",
+            f"{self.endpoint} {what}. Asked for {uri} at revision {revision}.",
             retry_after=_retry_after(headers or {}, RETRY_SECONDS),
         )
 

@@ -180,7 +180,7 @@ def _identity(snapshot: Snapshot | None) -> Identity | None:
 
 def _config_sources(config: Mapping[str, Any], overrides: Mapping[str, str]) -> list[Origin]:
     return [
-        Origin(field=key, value=str(value), source=overrides.get(key, _RECIPE))
+        Origin(field="draft" if key == "model" else key, value=str(value), source=overrides.get(key, _RECIPE))
         for key, value in config.items()
         if key != "revision"
     ]
