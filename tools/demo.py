@@ -196,9 +196,15 @@ def kind_cluster() -> Iterator[Cluster]:
 def foreign_cluster() -> Iterator[Cluster]:
     image = os.environ.get("ENGINE_IMAGE")
     if not image:
-        raise DemoFailed("with KUBECONFIG, ENGINE_IMAGE must name an image of vLLM's CPU build that the nodes can pull")
+        raise DemoFailed(
+            "KUBECONFIG is set, so the demo would run on that cluster: ENGINE_IMAGE must name an image of vLLM's CPU "
+            "build that its nodes can pull. `make demo KUBECONFIG=` makes a cluster on this machine instead"
+        )
     theirs = Kubectl(some_kubectl(), os.environ["KUBECONFIG"])
-    server = theirs("config", "view", "--minify", "-o", "jsonpath={.clusters[0].cluster.server}")
+    try:
+        server = theirs("config", "view", "--minify", "-o", "jsonpath={.clusters[0].cluster.server}")
+    except CommandFailed as problem:
+        raise DemoFailed(f"KUBECONFIG={theirs.kubeconfig} leads to no cluster. {problem}") from problem
     say(f"  The cluster of KUBECONFIG, {server}. Its nodes are left as they are.")
     with tempfile.TemporaryDirectory(prefix="speculator-demo-") as scratch:
         kubectl = Kubectl(theirs.program, kubeconfig_of(theirs, Path(scratch) / "kubeconfig", namespace=NAMESPACE))
@@ -208,8 +214,6 @@ def foreign_cluster() -> Iterator[Cluster]:
         try:
             yield Cluster(kubectl, "your cluster", address, namespace=NAMESPACE, image=image)
         finally:
-            say()
-            say("Removing what was installed there.")
             kubectl("delete", "namespace", NAMESPACE, seconds=DELETE_SECONDS)
             uninstall(kubectl)
 

@@ -20,6 +20,7 @@ ROOT = Path(__file__).resolve().parents[1]
 NAMESPACE = SERVICE_ACCOUNT = "speculator-operator"
 TOKEN_SECONDS = 24 * 3600
 STOP_SECONDS = 20.0
+DELETE_SECONDS = 120.0
 
 
 class CommandFailed(Exception):
@@ -82,9 +83,9 @@ def installed(kubectl: Kubectl) -> list[str]:
 
 
 def uninstall(kubectl: Kubectl) -> None:
-    """Takes away what ``install`` made, and with the definition every resource that there is."""
+    """Takes away what ``install`` made, and with the definition every resource that there is; waits until it's gone."""
     for folder in ("crds", "config/rbac"):
-        kubectl("delete", "--ignore-not-found", "--wait=false", "-f", str(ROOT / folder))
+        kubectl("delete", "--ignore-not-found", "-f", str(ROOT / folder), seconds=DELETE_SECONDS)
 
 
 def kubeconfig_of(kubectl: Kubectl, path: Path, *, token: str | None = None, namespace: str | None = None) -> Path:
