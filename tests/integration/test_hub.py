@@ -248,21 +248,21 @@ async def test_a_hub_that_takes_too_long_is_given_up(
     assert isinstance(error, Waiting)
     assert error.reason == "HubUnavailable"
     assert "0.5 seconds" in error.message
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < 15
 
 
-async def test_a_hundred_reads_of_a_hung_hub_hold_few_connections_no_threads_and_end_in_time(
+async def test_many_reads_of_a_hung_hub_hold_few_connections_no_threads_and_end_in_time(
     server: testhub.Hub,
 ) -> None:
     server.fail(REPO, "hung")
     hub = client(server, timeout=1.0)
     threads = {thread for thread in threading.enumerate() if "process_request" not in thread.name}
     started = time.monotonic()
-    errors = await asyncio.gather(*(failure(hub) for _ in range(100)))
+    errors = await asyncio.gather(*(failure(hub) for _ in range(400)))
     took = time.monotonic() - started
 
     assert {error.reason for error in errors} == {"HubUnavailable"}
-    assert took < 4
+    assert took < 15  # one batch after the other would take 25
     # As the first ones give up, a few of the waiting start before their own deadline ends them.
     assert len(server.requests) <= 2 * hub_module.MAX_READS
     left = {thread for thread in threading.enumerate() if "process_request" not in thread.name} - threads
@@ -273,7 +273,7 @@ async def test_a_hundred_reads_of_a_hung_hub_hold_few_connections_no_threads_and
 
 async def test_the_loop_goes_on_while_a_read_hangs(server: testhub.Hub) -> None:
     server.fail(REPO, "hung")
-    reading = asyncio.create_task(failure(client(server, timeout=0.5)))
+    reading = asyncio.create_task(failure(client(server, timeout=2.0)))
     ticks = 0
     while not reading.done():
         await asyncio.sleep(0.01)

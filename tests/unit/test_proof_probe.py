@@ -223,17 +223,17 @@ def test_nobody_listening_is_an_engine_that_is_loading(container: Container) -> 
 def test_a_canary_that_hangs_uses_up_a_try(
     engine: Engine, container: Container, monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:
-    monkeypatch.setattr(proof_probe, "WORK_SECONDS", 1)
+    monkeypatch.setattr(proof_probe, "WORK_SECONDS", 2)
     engine.hangs = path
     assert probe(engine, tries=1) == 1
-    assert "no answer in 1 s" in container.message
+    assert "no answer in 2 s" in container.message
     assert (1, signal.SIGTERM) in container.signals
 
 
 def test_a_health_check_that_hangs_loses_no_try(
     engine: Engine, container: Container, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(proof_probe, "WORK_SECONDS", 1)
+    monkeypatch.setattr(proof_probe, "WORK_SECONDS", 2)
     engine.hangs = "/health"
     assert probe(engine, tries=1) == 1
     assert container.signals == []

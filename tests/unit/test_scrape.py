@@ -132,11 +132,11 @@ async def test_waiting_for_a_turn_does_not_use_up_the_time_to_answer(monkeypatch
     """A pod that is slow must not make those behind it look unreachable."""
 
     async def handler(_: web.Request) -> web.Response:
-        await asyncio.sleep(0.15)
+        await asyncio.sleep(0.6)
         return web.Response(text="a 1")
 
     monkeypatch.setattr(scrape, "IN_FLIGHT", 1)
-    monkeypatch.setattr(scrape, "SECONDS", 0.5)
+    monkeypatch.setattr(scrape, "SECONDS", 3.0)
     async with pod(handler) as port, Scraper.open() as bounded:
         texts = await asyncio.gather(*(bounded.metrics("127.0.0.1", port) for _ in range(6)))
     assert texts == ["a 1"] * 6
