@@ -1,21 +1,27 @@
 """200 resources at once, on a real API server with no controllers and no nodes beside the operator.
 
-It says how long the operator takes until every resource's status is current, what it writes for each, and what that
-costs in memory and CPU; and, in the same run, how long a plain client takes that makes the same writes, as many at a
-time, and does nothing else. The ratio of the two is the operator's own part, whatever the machine.
+It says how long the operator takes until every resource's status is current, what it reads and writes for each, and
+what that costs in memory and CPU; and, right after it on the same API server, how long a plain client takes that makes
+the same writes, as many at a time, and does nothing else. The ratio of the two is the operator's own part, whatever the
+machine. A run is made several times, each on an API server of its own, and the medians are shown: a machine that is
+busy with something else makes single runs worthless. CPU times bear that better than seconds do.
 
-``python -m bench.converge [--resources N] [--json FILE]``
+``python -m bench.converge [--resources N] [--runs N] [--json FILE]``
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import base64
 import contextlib
 import json
 import os
+import platform
 import re
 import signal
+import ssl
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -26,9 +32,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import yaml
-from kubernetes.aio import client, config, watch
-from kubernetes.aio.dynamic import DynamicClient
 
 from speculator_operator import api
 from speculator_operator.core import render
@@ -41,11 +46,22 @@ SAMPLE = ROOT / "config" / "samples" / "tiny-agree.yaml"
 #: Creations in flight while the resources are made: more than the operator works on, so that it isn't kept waiting.
 CREATING = 32
 CONVERGE_SECONDS = 600.0
-#: Nothing written for so long is taken for an empty queue.
+#: Nothing asked for so long is taken for an empty queue.
 QUIET_SECONDS = 5.0
 
+WRITING = ("POST", "PUT", "PATCH", "APPLY", "DELETE")
 #: Leader election, and what the API server does by itself where a Service gets its address.
 NOT_COUNTED = ("leases", "ipaddresses")
+#: What the operator reads by name, and nobody else does here.
+READ = (api.PLURAL, "deployments", "services", "controllerrevisions", "pods")
+
+PATHS = {
+    api.KIND: f"/apis/{api.API_VERSION}/namespaces/{{}}/{api.PLURAL}",
+    "ControllerRevision": "/apis/apps/v1/namespaces/{}/controllerrevisions",
+    "Deployment": "/apis/apps/v1/namespaces/{}/deployments",
+    "Event": "/apis/events.k8s.io/v1/namespaces/{}/events",
+    "Service": "/api/v1/namespaces/{}/services",
+}
 
 Manifest = dict[str, Any]
 
@@ -68,78 +84,111 @@ class Process:
         return cls(kibibytes["VmRSS"] / 1024, kibibytes["VmHWM"] / 1024, ticks / os.sysconf("SC_CLK_TCK"))
 
 
-def writes(kubectl: Kubectl) -> Counter[str]:
-    """Writes that the API server has answered, by ``resource`` or ``resource/subresource``."""
-    counted: Counter[str] = Counter()
-    for line in kubectl("get", "--raw", "/metrics").splitlines():
-        if not line.startswith("apiserver_request_total{"):
-            continue
-        labels, _, value = line.partition("} ")
-        said = dict(re.findall(r'(\w+)="([^"]*)"', labels))
-        if said["verb"] in ("POST", "PUT", "PATCH", "APPLY", "DELETE") and said["resource"] not in NOT_COUNTED:
-            counted["/".join(filter(None, (said["resource"], said["subresource"])))] += int(float(value))
-    return counted
+@dataclass(frozen=True)
+class Requests:
+    """What the API server has answered so far. ``writes`` are by ``resource`` or ``resource/subresource``."""
+
+    reads: Counter[str]
+    writes: Counter[str]
+
+    @classmethod
+    def so_far(cls, kubectl: Kubectl) -> Requests:
+        counted = cls(Counter(), Counter())
+        for line in kubectl("get", "--raw", "/metrics").splitlines():
+            if not line.startswith("apiserver_request_total{"):
+                continue
+            labels, _, value = line.partition("} ")
+            said = dict(re.findall(r'(\w+)="([^"]*)"', labels))
+            resource = said["resource"]
+            if said["verb"] in WRITING and resource not in NOT_COUNTED:
+                counted.writes["/".join(filter(None, (resource, said["subresource"])))] += int(float(value))
+            elif said["verb"] == "GET" and resource in READ:
+                counted.reads[resource] += int(float(value))
+        return counted
+
+    @property
+    def passes(self) -> int:
+        """Each of the operator's passes begins with one read of its resource."""
+        return self.reads[api.PLURAL]
+
+    def __sub__(self, before: Requests) -> Requests:
+        return Requests(self.reads - before.reads, self.writes - before.writes)
 
 
-async def quiet(kubectl: Kubectl) -> Counter[str]:
-    """The writes, once none has come for a while."""
-    before, since = writes(kubectl), time.monotonic()
+async def quiet(kubectl: Kubectl) -> Requests:
+    """The requests, once none has come for a while."""
+    before, since = Requests.so_far(kubectl), time.monotonic()
     while time.monotonic() - since < QUIET_SECONDS:
         await asyncio.sleep(0.5)
-        now = writes(kubectl)
+        now = Requests.so_far(kubectl)
         if now != before:
             before, since = now, time.monotonic()
     return before
 
 
 class Client:
-    """A plain client: one way to create, one to apply."""
+    """A client with as little of its own as can be: what it costs is what HTTP costs."""
 
-    def __init__(self, dynamic: DynamicClient) -> None:
-        self._dynamic = dynamic
-        self._resources: dict[tuple[str, str], Any] = {}
+    def __init__(self, session: aiohttp.ClientSession) -> None:
+        self._session = session
 
     @classmethod
     @contextlib.asynccontextmanager
-    async def connect(cls, kubeconfig: str) -> AsyncIterator[Client]:
-        configuration = client.Configuration()
-        await config.load_kube_config(kubeconfig, client_configuration=configuration)
-        async with client.ApiClient(configuration) as connection:
-            yield cls(await DynamicClient(connection))
-
-    async def _resource(self, manifest: Manifest) -> Any:
-        key = manifest["apiVersion"], manifest["kind"]
-        if key not in self._resources:
-            self._resources[key] = await self._dynamic.resources.get(api_version=key[0], kind=key[1])
-        return self._resources[key]
+    async def connect(cls, known: dict[str, Any]) -> AsyncIterator[Client]:
+        """``known`` is a kubeconfig with a token."""
+        cluster, user = known["clusters"][0]["cluster"], known["users"][0]["user"]
+        authority = base64.b64decode(cluster["certificate-authority-data"]).decode()
+        async with aiohttp.ClientSession(
+            cluster["server"],
+            headers={"Authorization": f"Bearer {user['token']}"},
+            connector=aiohttp.TCPConnector(ssl=ssl.create_default_context(cadata=authority)),
+            timeout=aiohttp.ClientTimeout(total=None),
+            read_bufsize=2**21,
+            raise_for_status=True,
+        ) as session:
+            yield cls(session)
 
     async def create(self, manifest: Manifest) -> None:
-        await (await self._resource(manifest)).create(body=manifest)
+        path = PATHS[manifest["kind"]].format(manifest["metadata"]["namespace"])
+        async with self._session.post(path, json=manifest) as answer:
+            await answer.read()
 
     async def apply(self, manifest: Manifest) -> None:
-        resource = await self._resource(manifest)
-        if set(manifest) == {"apiVersion", "kind", "metadata", "status"}:
-            resource = resource.subresources["status"]
-        await self._dynamic.server_side_apply(
-            resource, body=manifest, field_manager=render.MANAGER, force_conflicts=True
-        )
+        metadata = manifest["metadata"]
+        path = f"{PATHS[manifest['kind']].format(metadata['namespace'])}/{metadata['name']}"
+        async with self._session.patch(
+            f"{path}/status" if "status" in manifest else path,
+            params={"fieldManager": render.MANAGER, "force": "true"},
+            headers={"Content-Type": "application/apply-patch+yaml"},
+            data=json.dumps(manifest),
+        ) as answer:
+            await answer.read()
 
-    async def discover(self, *manifests: Manifest) -> None:
-        """Finds where the kinds live, one after the other: the library's discovery bears no company."""
-        for manifest in manifests:
-            await self._resource(manifest)
+    async def version(self, namespace: str) -> str:
+        """The resourceVersion from which to watch. The API server may still be getting ready to serve the kind."""
+        while True:
+            try:
+                async with self._session.get(PATHS[api.KIND].format(namespace)) as answer:
+                    return str((await answer.json())["metadata"]["resourceVersion"])
+            except aiohttp.ClientResponseError as error:
+                if error.status != 429:
+                    raise
+            await asyncio.sleep(0.2)
 
-    async def watch_current(self, namespace: str, wanted: int) -> None:
+    async def watch_current(self, namespace: str, since: str, wanted: int) -> None:
         """Returns once ``wanted`` resources have a status of their current generation."""
-        resource = await self._resource({"apiVersion": api.API_VERSION, "kind": api.KIND})
         seen = set()
-        async for event in self._dynamic.watch(resource, namespace=namespace, watcher=watch.Watch()):
-            body = event["raw_object"]
-            metadata, status = body["metadata"], body.get("status") or {}
-            if status.get("observedGeneration") == metadata["generation"]:
-                seen.add(metadata["name"])
-            if len(seen) == wanted:
-                return
+        query = {"watch": "true", "resourceVersion": since, "timeoutSeconds": str(int(2 * CONVERGE_SECONDS))}
+        async with self._session.get(PATHS[api.KIND].format(namespace), params=query) as answer:
+            async for line in answer.content:
+                event = json.loads(line)
+                if event["type"] == "ERROR":
+                    raise RuntimeError(f"the watch failed: {event['object']}")
+                metadata, status = event["object"]["metadata"], event["object"].get("status") or {}
+                if status.get("observedGeneration") == metadata["generation"]:
+                    seen.add(metadata["name"])
+                if len(seen) == wanted:
+                    return
         raise RuntimeError(f"the watch ended with {len(seen)} of {wanted} resources current")
 
 
@@ -187,8 +236,14 @@ def written_for(kubectl: Kubectl, namespace: str) -> dict[str, list[Manifest]]:
     return found
 
 
-async def alone(connection: Client, namespace: str, made: list[Manifest], written: dict[str, list[Manifest]]) -> float:
-    """Seconds that a client takes for the same creations and the same writes, with nothing to find out or to decide."""
+async def alone(
+    connection: Client, namespace: str, made: list[Manifest], written: dict[str, list[Manifest]]
+) -> tuple[float, float]:
+    """What a client takes for the same creations and the same writes, with nothing to find out or to decide.
+
+    Returns:
+        Seconds, and seconds of CPU.
+    """
     created: asyncio.Queue[str] = asyncio.Queue()
 
     async def create(manifest: Manifest) -> None:
@@ -204,12 +259,11 @@ async def alone(connection: Client, namespace: str, made: list[Manifest], writte
             else:
                 await connection.apply(placed)
 
-    await connection.discover(*next(iter(written.values())))
-    started = time.monotonic()
+    started, cpu = time.monotonic(), time.process_time()
     async with asyncio.TaskGroup() as group:
         group.create_task(bounded(CREATING, [lambda item=item: create(item) for item in made]))  # type: ignore[misc]
         group.create_task(bounded(Settings().workers, [write] * len(made)))
-    return time.monotonic() - started
+    return time.monotonic() - started, time.process_time() - cpu
 
 
 @contextlib.contextmanager
@@ -230,85 +284,103 @@ def hub(log: Path) -> Iterator[str]:
 
 
 async def measure(kubectl: Kubectl, number: int, endpoint: str, folder: Path) -> dict[str, Any]:
+    """One run."""
     for namespace in ("warm", "bench", "alone"):
         kubectl("create", "namespace", namespace)
     install(kubectl)
     kubeconfig = operator_kubeconfig(kubectl, folder)
     settings = {"SPECULATOR_HF_ENDPOINT": endpoint}
     log = folder / "operator.log"
-    async with Client.connect(kubectl.kubeconfig) as connection:
+    known = json.loads(kubectl("config", "view", "--raw", "--minify", "--flatten", "-o", "json"))
+    async with Client.connect(known) as connection:
         with operator(kubeconfig, log, settings) as process:
             # One resource first: imports, discovery and connections belong to the start, not to the work.
             await converge(connection, "warm", resources(1, "warm"))
             before, idle = await quiet(kubectl), Process.of(process.pid)
             created, seconds = await converge(connection, "bench", resources(number, "bench"))
             after, loaded = await quiet(kubectl), Process.of(process.pid)
-        with operator(kubeconfig, log, settings) as process:
-            # Long enough to list everything and to look at each resource once.
-            await asyncio.sleep(QUIET_SECONDS + seconds)
-            restarted = await quiet(kubectl)
-        by_operator = after - before - Counter({api.PLURAL: number})
-        floor = await alone(connection, "alone", resources(number, "alone"), written_for(kubectl, "bench"))
-        plain = await quiet(kubectl) - restarted - Counter({api.PLURAL: number})
+        with operator(kubeconfig, log, settings):
+            restarted = await looked_at_all(kubectl, after, number + 1)
+        floor, floor_cpu = await alone(connection, "alone", resources(number, "alone"), written_for(kubectl, "bench"))
+        plain = Requests.so_far(kubectl) - restarted
+    made = Counter({api.PLURAL: number})
+    asked, cpu = after - before, loaded.cpu - idle.cpu
+    by_operator = asked.writes - made
     return {
-        "resources": number,
-        "workers": Settings().workers,
-        "seconds_to_create": round(created, 2),
-        "seconds_to_converge": round(seconds, 2),
-        "seconds_of_the_same_writes_alone": round(floor, 2),
-        "ratio": round(seconds / floor, 2),
-        "writes_per_resource": {name: round(count / number, 3) for name, count in sorted(by_operator.items())},
-        "writes_per_resource_in_all": round(by_operator.total() / number, 3),
-        "writes_per_resource_alone": round(plain.total() / number, 3),
-        "writes_after_a_restart": (restarted - after).total(),
-        "operator_memory_mib": {
-            "idle": round(idle.memory, 1),
-            "after": round(loaded.memory, 1),
-            "peak": round(loaded.peak, 1),
-        },
-        "operator_cpu_ms_per_resource": round((loaded.cpu - idle.cpu) / number * 1000, 2),
+        "seconds to create": created,
+        "seconds to converge": seconds,
+        "seconds of the same writes alone": floor,
+        "ratio of seconds": seconds / floor,
+        "CPU ms per resource": cpu / number * 1000,
+        "CPU ms per resource of the same writes alone": floor_cpu / number * 1000,
+        "ratio of CPU": cpu / floor_cpu,
+        "passes per resource": asked.passes / number,
+        "reads per resource": asked.reads.total() / number,
+        "writes per resource": by_operator.total() / number,
+        **{f"writes per resource: {name}": count / number for name, count in sorted(by_operator.items())},
+        "writes per resource alone": (plain.writes - made).total() / number,
+        "passes after a restart": (restarted - after).passes,
+        "writes after a restart": (restarted - after).writes.total(),
+        "MiB idle": idle.memory,
+        "MiB afterwards": loaded.memory,
+        "MiB at most": loaded.peak,
     }
 
 
 async def converge(connection: Client, namespace: str, made: list[Manifest]) -> tuple[float, float]:
     """Creates resources; the seconds until all are created, and until the status of each is of its generation."""
-    await connection.discover(made[0])
-    watching = asyncio.create_task(connection.watch_current(namespace, len(made)))
+    since = await connection.version(namespace)
     started = time.monotonic()
-    try:
+    async with asyncio.timeout(CONVERGE_SECONDS), asyncio.TaskGroup() as group:  # a watch that fails ends it all
+        group.create_task(connection.watch_current(namespace, since, len(made)))
         await bounded(CREATING, [lambda item=item: connection.create(item) for item in made])  # type: ignore[misc]
         created = time.monotonic() - started
-        async with asyncio.timeout(CONVERGE_SECONDS):
-            await watching
-        return created, time.monotonic() - started
-    finally:
-        watching.cancel()
+    return created, time.monotonic() - started
 
 
-def table(result: dict[str, Any]) -> str:
-    """The result as rows of a name and a value."""
-    rows: list[tuple[str, Any]] = []
-    for name, value in result.items():
-        if isinstance(value, dict):
-            rows += [(f"{name.replace('_', ' ')}: {part}", number) for part, number in value.items()]
-        else:
-            rows.append((name.replace("_", " "), value))
-    width = max(len(name) for name, _ in rows)
-    return "\n".join(f"{name:{width}}  {value:>8}" for name, value in rows)
+async def looked_at_all(kubectl: Kubectl, before: Requests, number: int) -> Requests:
+    """The requests after an operator that was started anew has looked at every resource, and is done.
+
+    Raises:
+        TimeoutError: it hasn't: that it wrote nothing would say nothing.
+    """
+    async with asyncio.timeout(CONVERGE_SECONDS):
+        now = before
+        while now.passes - before.passes < number:
+            await asyncio.sleep(0.5)
+            now = Requests.so_far(kubectl)
+    return await quiet(kubectl)
+
+
+def table(runs: list[dict[str, float]], medians: dict[str, float]) -> str:
+    """Rows of a name, the median, and each run's value."""
+    rows = [(name, f"{median:.2f}", *(f"{run.get(name, 0):.2f}" for run in runs)) for name, median in medians.items()]
+    rows.insert(0, ("", "median", *(f"run {number}" for number in range(1, len(runs) + 1))))
+    width = max(len(row[0]) for row in rows)
+    return "\n".join(f"{row[0]:{width}}" + "".join(f"{cell:>10}" for cell in row[1:]) for row in rows)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.converge", description=__doc__)
     parser.add_argument("--resources", type=int, default=200, metavar="N")
+    parser.add_argument("--runs", type=int, default=3, metavar="N")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the result here, too")
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch)
-        with hub(folder / "hub.log") as endpoint, ControlPlane() as plane:
-            kubectl = Kubectl(binary("kubectl"), plane.kubeconfig)
-            result = asyncio.run(measure(kubectl, arguments.resources, endpoint, folder))
-    print(table(result))
-    text = json.dumps(result)
+    load, runs = [os.getloadavg()[0]], []
+    for number in range(1, arguments.runs + 1):
+        print(f"run {number} of {arguments.runs} (about a minute)", file=sys.stderr)
+        with tempfile.TemporaryDirectory() as scratch:
+            folder = Path(scratch)
+            with hub(folder / "hub.log") as endpoint, ControlPlane() as plane:
+                kubectl = Kubectl(binary("kubectl"), plane.kubeconfig)
+                runs.append(asyncio.run(measure(kubectl, arguments.resources, endpoint, folder)))
+        load.append(os.getloadavg()[0])
+    medians = {name: statistics.median(run.get(name, 0.0) for run in runs) for name in runs[0]}
+    machine = {"processors": os.cpu_count(), "python": platform.python_version(), "load_average_between_runs": load}
+    result = {"resources": arguments.resources, "workers": Settings().workers, **machine}
+    print("\n".join(f"{name.replace('_', ' ')}: {value}" for name, value in result.items()))
+    print(table(runs, medians))
+    text = json.dumps({**result, "medians": medians, "runs": runs})
     print(text)
     if arguments.json:
         arguments.json.write_text(text + "\n")
