@@ -197,6 +197,23 @@ def test_conditions_say(case: str, facts: Facts, expected: dict[str, tuple[str, 
     assert {type_: conditions[type_] for type_ in expected} == expected, case
 
 
+@pytest.mark.parametrize(
+    ("case", "change", "words"),
+    [
+        ("somebody paused it", {"spec": {"replicas": 2, "paused": True}}, "paused; resume it with kubectl rollout"),
+        (
+            "the namespace's quota is used up",
+            {"status": {"conditions": [{"type": "ReplicaFailure", "status": "True", "message": "exceeded quota"}]}},
+            "exceeded quota",
+        ),
+    ],
+)
+def test_a_rollout_that_does_not_move_says_why(case: str, change: dict[str, Any], words: str) -> None:
+    facts = replace(CONVERGED, deployment=deployment(0, 0, 0) | change)
+    content = status.status(resource(), facts, NOW, {})
+    assert words in content["conditions"][0]["message"], case
+
+
 def test_suspended_is_ready_with_no_pods() -> None:
     facts = replace(CONVERGED, deployment=deployment(0, 0, 0, wanted=0), pods=())
     assert said(facts, suspend=True)["Ready"] == ("True", "Suspended")

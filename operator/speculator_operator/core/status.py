@@ -192,13 +192,19 @@ def _reconciling(resource: api.SpeculatorDeployment, facts: Facts) -> tuple[str,
         return None
     live = facts.deployment.get("status") or {}
     wanted = 0 if resource.spec.suspend else resource.spec.replicas
-    updated, ready = live.get("updatedReplicas", 0), live.get("availableReplicas", 0)
-    failure = _deployment_condition(facts.deployment, "ReplicaFailure")
-    words = failure.get("message", "") if failure.get("status") == TRUE else _troubles(facts)
-    said = f"{ready} of {_count(wanted, 'pod')} available, {updated} of the current revision. {words}".rstrip()
+    updated, available = live.get("updatedReplicas", 0), live.get("availableReplicas", 0)
+    said = f"{available} of {_count(wanted, 'pod')} available, {updated} of the current revision. {_hindrance(facts)}"
     rolled_out = updated == live.get("replicas", 0) and live.get("observedGeneration", 0) > 1
     seen = _deployment_condition(facts.deployment, "Progressing").get("reason") == "NewReplicaSetAvailable"
-    return (Reason.SCALING if rolled_out and seen else Reason.PROGRESSING), said
+    return (Reason.SCALING if rolled_out and seen else Reason.PROGRESSING), said.rstrip()
+
+
+def _hindrance(facts: Facts) -> str:
+    """What a rollout waits for, as far as anything says so."""
+    if facts.deployment and facts.deployment["spec"].get("paused"):
+        return "The Deployment is paused; resume it with kubectl rollout resume"
+    failure = _deployment_condition(facts.deployment, "ReplicaFailure")
+    return str(failure.get("message", "")) if failure.get("status") == TRUE else _troubles(facts)
 
 
 def _done(resource: api.SpeculatorDeployment) -> tuple[str, str]:
