@@ -16,6 +16,7 @@ import http.client
 import json
 import os
 import re
+import secrets
 import shlex
 import shutil
 import signal
@@ -174,12 +175,13 @@ def kind_cluster() -> Iterator[Cluster]:
             raise DemoFailed(f"CLUSTER=kind needs {program} on the PATH")
     image = os.environ.get("ENGINE_IMAGE")
     if not image:
-        raise DemoFailed("CLUSTER=kind needs ENGINE_IMAGE: an image of vLLM's CPU build that docker has or can pull")
-    name = "speculator-demo"
-    with tempfile.TemporaryDirectory() as scratch:
+        raise DemoFailed("CLUSTER=kind needs ENGINE_IMAGE: an image of vLLM's CPU build that docker has")
+    name = f"speculator-demo-{secrets.token_hex(3)}"
+    with tempfile.TemporaryDirectory(prefix="speculator-demo-") as scratch:
         kubeconfig = Path(scratch) / "kubeconfig"
-        run("kind", "create", "cluster", f"--name={name}", f"--kubeconfig={kubeconfig}", "--wait=120s")
         try:
+            say(f"  A kind cluster, {name}; it takes a minute or two, and {image} is loaded into it.")
+            run("kind", "create", "cluster", f"--name={name}", f"--kubeconfig={kubeconfig}", "--wait=120s")
             run("kind", "load", "docker-image", image, f"--name={name}")
             kubectl = Kubectl(some_kubectl(), kubeconfig)
             node = f"{name}-control-plane"
@@ -505,7 +507,7 @@ def in_foreground() -> int:
         except Interrupted as interruption:
             process.terminate()
             process.wait(STOP_SECONDS)
-            print(said.read(), end="", flush=True)
+            say("Everything was taken down.")
             return interruption.code
 
 
