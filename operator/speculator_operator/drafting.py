@@ -57,11 +57,13 @@ class Drafting:
         self._engines: dict[Key, dict[str, _Engine]] = {}
         self._said: dict[Key, _Said] = {}
 
-    async def look(self, key: Key, pods: Sequence[Pod], port: int) -> tuple[Pod, ...]:
+    async def look(self, key: Key, pods: Sequence[Pod]) -> tuple[Pod, ...]:
         """The pods, with what those that are ready have drafted. From now on these are the key's pods."""
         known = self._engines.get(key, {})
         engines = {
-            pod.uid: known.get(pod.uid) or _Engine(pod.address, port, Window(self._window)) for pod in pods if pod.ready
+            pod.uid: known.get(pod.uid) or _Engine(pod.address, pod.port, Window(self._window))
+            for pod in pods
+            if pod.ready
         }
         self._engines[key] = engines
         await asyncio.gather(*(self._read(engine) for uid, engine in engines.items() if uid not in known))

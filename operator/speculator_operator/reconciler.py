@@ -102,8 +102,7 @@ class Reconciler:
         shown = pinned or serving
         resolved = _resolved(shown) if shown else None
         before = body.get("status") or {}
-        port = resolved.port if resolved else 0
-        pods = await self._drafting.look(key, pods, port)
+        pods = await self._drafting.look(key, pods)
         facts = Facts(
             current=pinned is not None,
             resolved=resolved,

@@ -57,34 +57,34 @@ def world() -> World:
 
 
 def pod(name: str, *, ready: bool = True) -> Pod:
-    return Pod(name, f"uid-{name}", f"ip-{name}", "r1", ready, "")
+    return Pod(name, f"uid-{name}", f"ip-{name}", 8000, "r1", ready, "")
 
 
 async def test_a_pass_reads_a_ready_pod_once_and_others_never(world: World) -> None:
     world.metrics.engines = {"ip-a": (5, 0), "ip-b": None}
     pods = [pod("a"), pod("b"), pod("c"), pod("d", ready=False)]
-    seen = await world.drafting.look(KEY, pods, 8000)
+    seen = await world.drafting.look(KEY, pods)
     assert [it.drafts for it in seen] == [5, 0, None, None]
-    await world.drafting.look(KEY, pods, 8000)
+    await world.drafting.look(KEY, pods)
     assert world.metrics.reads == 3
 
 
 async def test_the_loop_wakes_a_resource_only_when_it_would_say_something_else(world: World) -> None:
     world.metrics.engines = {"ip-a": (5, 0)}
-    await world.drafting.look(KEY, [pod("a")], 8000)
+    await world.drafting.look(KEY, [pod("a")])
     assert await world.read_again(15) == []
     world.metrics.engines = {}
     assert await world.read_again(15) == [KEY]
-    assert (await world.drafting.look(KEY, [pod("a")], 8000))[0].drafts is None
+    assert (await world.drafting.look(KEY, [pod("a")]))[0].drafts is None
     assert await world.read_again(15) == []
     world.metrics.engines = {"ip-a": None}
     assert await world.read_again(15) == [KEY]
-    assert (await world.drafting.look(KEY, [pod("a")], 8000))[0].drafts == 0
+    assert (await world.drafting.look(KEY, [pod("a")]))[0].drafts == 0
 
 
 async def test_the_canary_is_not_acceptance_and_traffic_is(world: World) -> None:
     world.metrics.engines = {"ip-a": (15, 0)}
-    await world.drafting.look(KEY, [pod("a")], 8000)
+    await world.drafting.look(KEY, [pod("a")])
     assert world.drafting.acceptance(KEY, None) is None
     world.metrics.engines = {"ip-a": (25, 30)}
     assert await world.read_again(15) == [KEY]
@@ -95,7 +95,7 @@ async def test_the_canary_is_not_acceptance_and_traffic_is(world: World) -> None
 
 async def test_the_rate_is_said_again_when_it_moves_and_not_too_often(world: World) -> None:
     world.metrics.engines = {"ip-a": (0, 0)}
-    await world.drafting.look(KEY, [pod("a")], 8000)
+    await world.drafting.look(KEY, [pod("a")])
     world.metrics.engines = {"ip-a": (100, 150)}
     await world.read_again(15)
     first = world.drafting.acceptance(KEY, None)
@@ -118,7 +118,7 @@ async def test_the_rate_is_said_again_when_it_moves_and_not_too_often(world: Wor
 async def test_after_a_restart_the_old_value_stands_until_a_window_is_full(world: World) -> None:
     old = {"rate": "0.50", "pods": 1}
     world.metrics.engines = {"ip-a": (100, 0)}
-    await world.drafting.look(KEY, [pod("a")], 8000)
+    await world.drafting.look(KEY, [pod("a")])
     world.metrics.engines = {"ip-a": (110, 30)}
     await world.read_again(15)
     assert world.drafting.acceptance(KEY, old) == old
@@ -131,8 +131,8 @@ async def test_after_a_restart_the_old_value_stands_until_a_window_is_full(world
 
 async def test_pods_that_go_are_forgotten(world: World) -> None:
     world.metrics.engines = {"ip-a": (5, 0), "ip-b": (5, 0)}
-    await world.drafting.look(KEY, [pod("a"), pod("b")], 8000)
-    await world.drafting.look(KEY, [pod("b"), replace(pod("a"), ready=False)], 8000)
+    await world.drafting.look(KEY, [pod("a"), pod("b")])
+    await world.drafting.look(KEY, [pod("b"), replace(pod("a"), ready=False)])
     reads = world.metrics.reads
     await world.read_again(15)
     assert world.metrics.reads == reads + 1

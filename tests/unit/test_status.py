@@ -64,7 +64,7 @@ def deployment(
 
 
 def pod(name: str, drafts: int | None = 5, *, ready: bool = True, trouble: str = "") -> Pod:
-    return Pod(name, f"uid-{name}", "10.0.0.1", "r1", ready, trouble, drafts)
+    return Pod(name, f"uid-{name}", "10.0.0.1", 8000, "r1", ready, trouble, drafts)
 
 
 CONVERGED = Facts(
@@ -254,6 +254,12 @@ def test_the_last_words_of_a_pod_reach_a_person() -> None:
 )  # fmt: skip
 def test_a_pod_that_is_not_ready_says_why(case: str, podstatus: dict[str, Any], trouble: str) -> None:
     assert status.pod({"metadata": {"name": "p", "uid": "u"}, "status": podstatus}).trouble == trouble, case
+
+
+def test_a_pod_is_asked_at_its_own_port() -> None:
+    ports = [{"name": "metrics", "containerPort": 9090}, {"name": "http", "containerPort": 8123}]
+    manifest = {"metadata": {"name": "p", "uid": "u"}, "spec": {"containers": [{"name": "sidecar"}, {"ports": ports}]}}
+    assert status.pod(manifest).port == 8123
 
 
 def test_transition_times_move_with_the_status_of_a_condition_only() -> None:

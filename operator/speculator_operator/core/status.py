@@ -33,6 +33,7 @@ class Pod:
     name: str
     uid: str
     address: str
+    port: int
     revision: str
     ready: bool
     trouble: str
@@ -73,6 +74,7 @@ def pod(manifest: dict[str, Any]) -> Pod:
         name=metadata["name"],
         uid=metadata["uid"],
         address=status.get("podIP") or "",
+        port=_port(manifest),
         revision=(metadata.get("labels") or {}).get(api.REVISION_LABEL, ""),
         ready=ready,
         trouble="" if ready or leaving else _trouble(status, conditions),
@@ -228,6 +230,13 @@ def _speculation(facts: Facts, ready: list[Pod]) -> tuple[str, str, str]:
         names = ", ".join(pod.name for pod in ready if pod.drafts is None)[:200]
         return UNKNOWN, Reason.METRICS_UNREACHABLE, f"The metrics of {names} can't be read"
     return TRUE, Reason.DRAFTING, f"The engine of every ready pod ({len(ready)}) has verified drafts"
+
+
+def _port(manifest: dict[str, Any]) -> int:
+    """The engine's, which is the pod's own: another revision may have another. 0 where the pod has none of ours."""
+    containers = (manifest.get("spec") or {}).get("containers") or []
+    ports = [port for container in containers for port in container.get("ports") or [] if port.get("name") == "http"]
+    return int(ports[0]["containerPort"]) if ports else 0
 
 
 def _trouble(status: dict[str, Any], conditions: dict[str, Any]) -> str:
