@@ -160,9 +160,9 @@ def say_what_is_made_once() -> None:
         modules, image = ["kubernetes", "etcd", "kwok"], False
     minutes = sum(MODULES[module] for module in modules if not folder(module).is_dir())
     if minutes:
-        say(f"  Once on this machine, Kubernetes is built from source: about {minutes:.0f} minutes on two cores, 2 GB")
-        say(f"  to download. The programs (0.6 GB) are kept in {cache() / 'bin'}.")
-        say(f"  What Go keeps (up to 6 GB) is in its own caches, or in {cache() / 'go'} where Go itself is downloaded.")
+        say(f"  Once on this machine, Kubernetes is built from source: about {minutes:.0f} minutes on two cores, and")
+        say(f"  0.3 GB to download. The programs (0.6 GB) are kept in {cache() / 'bin'}.")
+        say(f"  What Go keeps (up to 7 GB) is in its own caches, or in {cache() / 'go'} where Go itself is downloaded.")
     if image and not any((cache() / "images").glob("engine-cpu-*.tar")):
         say("  Once on this machine, an image of the engine is made: about 4 minutes, and 1.2 GB to download.")
         say(f"  It takes 6 GB in {cache()}; its wheels stay in uv's cache as well (3 GB).")
@@ -533,8 +533,9 @@ def main() -> int:
     except (DemoFailed, CommandFailed, KubectlFailed, BuildFailed, StartFailed, ProcessDied) as problem:
         say(f"The demo failed: {problem}")
         return 1
-    say(f"Nothing is left but the cache, {cache()}, which can be deleted at any time, and what uv and Go,")
-    say("where they were needed, keep in theirs (`uv cache clean`, `go clean -cache -modcache`).")
+    say(f"Nothing is left but the cache, {cache()}, which can be deleted at any time.")
+    say("(pip, uv and Go, where they were needed, keep downloads in their own: `pip cache purge`, `uv cache clean`,")
+    say("`go clean -cache -modcache`.)")
     return 0
 
 
