@@ -18,9 +18,11 @@ import asyncio
 import email.utils
 import json
 import logging
+import math
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from functools import cache
 from pathlib import Path
 from ssl import SSLContext
@@ -54,6 +56,10 @@ RETRY_SECONDS = 30.0
 THROTTLED_SECONDS = 60.0
 MAX_THROTTLED_SECONDS = 3600.0
 MAX_QUOTED = 200
+KEPT = 64
+KEPT_BYTES = 64 * 1024
+KEPT_SECONDS = 60.0
+"""Many resources made at once name the same few models: so many bodies, up to this size, are kept for this time."""
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _REPOSITORY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,95}(/[A-Za-z0-9_][A-Za-z0-9._-]{0,95})?")
@@ -79,6 +85,9 @@ class Hub:
         self.timeout = timeout
         self.max_bytes = max_bytes
         self._reads = asyncio.Semaphore(MAX_READS)
+        self._shared: httpx2.AsyncClient | None = None
+        self._readers = 0
+        self._kept: dict[tuple[str, str], tuple[float, bytes]] = {}
 
     async def read(self, uri: str, revision: str | None) -> Snapshot:
         """The config of the repository ``uri`` at ``revision`` (a branch, tag or commit; None is ``main``).
@@ -102,19 +111,44 @@ class Hub:
         try:
             async with asyncio.timeout(self.timeout), self._reads, self._client() as client:
                 commit = wanted if _COMMIT.fullmatch(wanted) else await self._commit(client, uri, wanted)
-                body = await self._config(client, uri, wanted, commit)
+                body = self._known(uri, commit) or await self._config(client, uri, wanted, commit)
         except TimeoutError:
             raise self._unavailable(uri, wanted, f"has not answered whole within {self.timeout:g} seconds") from None
         except httpx2.HTTPError as error:
             raise self._unavailable(
                 uri, wanted, f"can't be read: {_words(str(error)) or type(error).__name__}"
             ) from error
-        return Snapshot(uri=uri, revision=commit, config=_parsed(body, f"{uri} at commit {commit}"))
+        config = _parsed(body, f"{uri} at commit {commit}")
+        self._keep(uri, commit, body)
+        return Snapshot(uri=uri, revision=commit, config=config)
 
-    def _client(self) -> httpx2.AsyncClient:
-        # A client for each read: two requests over one connection, and nothing to close afterwards. Its own timeout is
-        # off, since it starts anew with every byte; the deadline is the read's.
-        return httpx2.AsyncClient(headers=_HEADERS, timeout=None, follow_redirects=True, verify=_tls())
+    def _known(self, uri: str, commit: str) -> bytes | None:
+        since, body = self._kept.get((uri, commit), (-math.inf, b""))
+        return body if time.monotonic() - since < KEPT_SECONDS else None
+
+    def _keep(self, uri: str, commit: str, body: bytes) -> None:
+        if len(body) <= KEPT_BYTES and not self._known(uri, commit):
+            if len(self._kept) >= KEPT:
+                del self._kept[next(iter(self._kept))]
+            self._kept[uri, commit] = time.monotonic(), body
+
+    @asynccontextmanager
+    async def _client(self) -> AsyncIterator[httpx2.AsyncClient]:
+        """One client for the reads of the moment: they share its connections, and nothing is left to close afterwards.
+
+        Its own timeout is off, since it starts anew with every byte; the deadline is the read's.
+        """
+        if self._shared is None:
+            self._shared = httpx2.AsyncClient(headers=_HEADERS, timeout=None, follow_redirects=True, verify=_tls())
+        client = self._shared
+        self._readers += 1
+        try:
+            yield client
+        finally:
+            self._readers -= 1
+            if not self._readers:
+                self._shared = None
+                await client.aclose()
 
     async def _commit(self, client: httpx2.AsyncClient, uri: str, revision: str) -> str:
         url = f"{self.endpoint}/api/models/{uri}/revision/{quote(revision, safe='')}"

@@ -80,6 +80,34 @@ async def test_a_commit_costs_one_request_and_a_branch_two(server: testhub.Hub) 
     assert len(server.requests) == 3
 
 
+async def test_a_commit_that_was_just_read_is_not_read_again_and_a_branch_is(server: testhub.Hub) -> None:
+    hub = client(server)
+    first = await hub.read(REPO, None)
+    assert await hub.read(REPO, None) == first
+    assert await hub.read(REPO, first.revision) == first
+    assert len(server.requests) == 3
+
+    server.commit(REPO, {"config.json": b'{"age": "after"}'})
+    assert (await hub.read(REPO, None)).config == {"age": "after"}
+
+
+async def test_what_was_read_is_forgotten_after_a_while_and_large_bodies_at_once(
+    server: testhub.Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub = client(server)
+    monkeypatch.setattr("speculator_operator.hub.KEPT_SECONDS", 0.0)
+    commit = (await hub.read(REPO, None)).revision
+    await hub.read(REPO, commit)
+    assert len(server.requests) == 3
+
+    monkeypatch.undo()
+    monkeypatch.setattr("speculator_operator.hub.KEPT_BYTES", 1)
+    hub = client(server)
+    await hub.read(REPO, commit)
+    await hub.read(REPO, commit)
+    assert len(server.requests) == 5
+
+
 async def test_the_environment_neither_adds_a_token_nor_takes_the_hub_away(
     server: testhub.Hub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
