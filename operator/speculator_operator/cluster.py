@@ -12,12 +12,14 @@ import logging
 import os
 import re
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 from kubernetes.aio import config
@@ -30,6 +32,8 @@ from .core.render import MANAGER, Manifest
 from .errors import Refused
 
 CALL_SECONDS = 30.0
+ECHOES = 1024
+"""Own writes that are remembered; the watch tells of them within a second or so."""
 PAGE = 500
 NOTE_LENGTH = 1024
 """Of an event; the API server takes no longer one."""
@@ -64,6 +68,7 @@ class Cluster:
     def __init__(self, client: ApiClient, *, in_flight: int) -> None:
         self._client = client
         self._slots = asyncio.Semaphore(in_flight)
+        self._echoes: deque[tuple[str, str]] = deque(maxlen=ECHOES)
 
     @classmethod
     @asynccontextmanager
@@ -83,6 +88,9 @@ class Cluster:
             where = path or "this isn't a pod, and neither KUBECONFIG nor ~/.kube/config is there"
             raise ClusterError(f"No cluster to connect to: {where}: {error}") from error
         configuration.connection_pool_maxsize = in_flight
+        # Otherwise every request asks the environment for a proxy and a netrc for a password, each in a thread.
+        configuration.proxy = configuration.proxy or _proxy(configuration.host)
+        configuration.client_session_kwargs = {"trust_env": False, "cookie_jar": aiohttp.DummyCookieJar()}
         async with ApiClient(configuration) as client:
             client.user_agent = MANAGER
             yield cls(client, in_flight=in_flight)
@@ -115,11 +123,20 @@ class Cluster:
             Refused: ``ChildRefused``, with what the API server has against the object.
             ClusterError
         """
-        return await self._apply(manifest, "")
+        written = await self._apply(manifest, "")
+        self._echoes.append(_state(written))
+        return written
 
-    async def apply_status(self, manifest: Manifest) -> Manifest:
-        """As ``apply``, for the status of a resource that exists."""
-        return await self._apply(manifest, "/status")
+    async def apply_status(self, manifest: Manifest, *, read: Manifest) -> Manifest:
+        """As ``apply``, for the status of a resource that exists; ``read`` is the resource that it was made from."""
+        written = await self._apply(manifest, "/status")
+        if _told(written) == _told(read):  # if not, somebody changed it in between, and this event is all that says so
+            self._echoes.append(_state(written))
+        return written
+
+    def echoes(self, body: Mapping[str, Any]) -> bool:
+        """Whether an object is as our own write left it, so that a watch that shows it tells us nothing."""
+        return _state(body) in self._echoes
 
     async def delete(self, kind: str, namespace: str, name: str, *, uid: str) -> None:
         """Deletes the object if it is still the one of this uid."""
@@ -194,9 +211,24 @@ class Cluster:
         return response.status, await response.read()
 
 
+def _state(body: Mapping[str, Any]) -> tuple[str, str]:
+    return body["metadata"]["uid"], body["metadata"]["resourceVersion"]
+
+
+def _told(body: Manifest) -> Manifest:
+    """What a write of status leaves as it is; a change of the spec is a change of the generation."""
+    return {key: value for key, value in body["metadata"].items() if key not in ("managedFields", "resourceVersion")}
+
+
 def _kubeconfig() -> str | None:
     default = Path("~/.kube/config").expanduser()
     return os.environ.get("KUBECONFIG") or (str(default) if default.exists() else None)
+
+
+def _proxy(url: str) -> str | None:
+    """The proxy that the environment names for an address."""
+    address = urlsplit(url)
+    return None if proxy_bypass(address.netloc) else getproxies().get(address.scheme)
 
 
 def _is_refusal(status: int, said: str) -> bool:

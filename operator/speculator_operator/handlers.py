@@ -1,7 +1,8 @@
 """kopf, as a trigger only: what changes wakes its resource's key, and nothing is decided on what an event says.
 
-``on.event`` handlers leave no finalizer, no annotation and no write behind. Watches may lose events, so every known
-key is woken now and then anyway.
+``on.event`` handlers leave no finalizer, no annotation and no write behind. What shows an object as our own write left
+it wakes nothing: the pass that wrote it has seen it. Watches may lose events, so every known key is woken now and then
+anyway.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import asyncio
 import itertools
 import logging
 import random
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 import kopf
@@ -41,6 +42,19 @@ class _Backoffs:
         return itertools.chain(RETRY_SECONDS, itertools.repeat(RETRY_SECONDS[-1]))
 
 
+class _NoLastHandled(kopf.DiffBaseStorage):
+    """Without it, kopf would copy every object that comes by, for handlers of changes, which there are none of."""
+
+    def build(self, **_: Any) -> kopf.BodyEssence:
+        return kopf.BodyEssence()
+
+    def fetch(self, **_: Any) -> None:
+        return None
+
+    def store(self, **_: Any) -> None:
+        """Nothing."""
+
+
 class Watched:
     """What the watches have seen: the keys of resources, and the names of each one's pods."""
 
@@ -65,8 +79,19 @@ class Watched:
             self.pods(key).add(name)
 
 
-def register(registry: kopf.OperatorRegistry, queue: WorkQueue[Key], watched: Watched) -> None:
-    """Has every event of a resource, and of whatever bears its label, wake its key."""
+def register(
+    registry: kopf.OperatorRegistry,
+    queue: WorkQueue[Key],
+    watched: Watched,
+    *,
+    echoes: Callable[[Mapping[str, Any]], bool],
+) -> None:
+    """Has every event of a resource, and of whatever bears its label, wake its key, but for echoes of our writes."""
+
+    def wake(key: Key, event: kopf.RawEvent) -> None:
+        # What is listed, rather than told of as a change, may stand for changes that the watch missed.
+        if event["type"] not in ("ADDED", "MODIFIED") or not echoes(event["object"]):
+            queue.add(key)
 
     @kopf.on.login(registry=registry)
     async def log_in(**context: Any) -> kopf.ConnectionInfo | None:
@@ -76,7 +101,7 @@ def register(registry: kopf.OperatorRegistry, queue: WorkQueue[Key], watched: Wa
     async def resource_changed(namespace: str | None, name: str, event: kopf.RawEvent, **_: Any) -> None:
         key = namespace or "", name
         watched.saw_resource(key, gone=event["type"] == "DELETED")
-        queue.add(key)
+        wake(key, event)
 
     async def child_changed(
         namespace: str | None, name: str, event: kopf.RawEvent, resource: kopf.Resource, labels: kopf.Labels, **_: Any
@@ -84,7 +109,7 @@ def register(registry: kopf.OperatorRegistry, queue: WorkQueue[Key], watched: Wa
         key = namespace or "", labels[api.NAME_LABEL]
         if resource.plural == "pods":
             watched.saw_pod(key, name, gone=event["type"] == "DELETED")
-        queue.add(key)
+        wake(key, event)
 
     for child in CHILDREN:
         kopf.on.event(*child, labels={api.NAME_LABEL: kopf.PRESENT}, registry=registry)(child_changed)
@@ -93,6 +118,7 @@ def register(registry: kopf.OperatorRegistry, queue: WorkQueue[Key], watched: Wa
 def settings() -> kopf.OperatorSettings:
     """kopf's own: it posts no events, leads no election, and never gives a watch up."""
     configured = kopf.OperatorSettings()
+    configured.persistence.diffbase_storage = _NoLastHandled()
     configured.posting.enabled = False
     configured.peering.standalone = True
     configured.networking.error_backoffs = _Backoffs()

@@ -89,7 +89,7 @@ class Reconciler:
             problem = plan.unowned(resource, (deployment, service))
             if problem is None:
                 try:
-                    pinned = await self._pin(resource, body.get("status") or {})
+                    pinned = await self._pin(resource, deployment, body.get("status") or {})
                 except OperatorError as error:
                     problem = error
                 serving = pinned or await self._serving(resource, deployment)
@@ -112,7 +112,7 @@ class Reconciler:
             pods=pods,
             acceptance=self._drafting.acceptance(key, before.get("acceptance")),
         )
-        await self._say(resource, facts, before)
+        await self._say(resource, facts, body)
         return self._next(key, problem)
 
     async def _observe(self, key: Key) -> tuple[Manifest | None, Manifest | None, tuple[status.Pod, ...]]:
@@ -132,7 +132,9 @@ class Reconciler:
                 names.discard(pod_name)
         return deployment, service, tuple(pods)
 
-    async def _pin(self, resource: SpeculatorDeployment, before: Mapping[str, Any]) -> Manifest:
+    async def _pin(
+        self, resource: SpeculatorDeployment, deployment: Manifest | None, before: Mapping[str, Any]
+    ) -> Manifest:
         """The ControllerRevision of the resource's current inputs, made if there is none."""
         name = render.revision_name(resource)
         live = await self._cluster.get("ControllerRevision", resource.namespace, name)
@@ -141,7 +143,8 @@ class Reconciler:
             template = render.pod_template(resource, resolved, self._settings)
             made = await self._cluster.apply(render.controller_revision(resource, resolved, template))
             log.info("%s/%s: pinned %s: %s", resource.namespace, resource.name, name, resolved.summary())
-            await self._prune(resource, keep=name)
+            if deployment:  # without one, this is the first
+                await self._prune(resource, deployment, keep=name)
             return made
         if conflict := plan.unowned(resource, (live,)):
             raise conflict
@@ -166,8 +169,7 @@ class Reconciler:
     async def _serving(self, resource: SpeculatorDeployment, deployment: Manifest | None) -> Manifest | None:
         """The ControllerRevision that serves while the current inputs can't be resolved, if there is one."""
         if deployment:
-            labels = deployment["spec"]["template"]["metadata"].get("labels") or {}
-            name = f"{resource.name}-{labels.get(api.REVISION_LABEL)}"
+            name = _revision_served(resource, deployment)
             live = await self._cluster.get("ControllerRevision", resource.namespace, name)
             if live and plan.ownership(resource, live) is plan.Ownership.OURS:
                 return live
@@ -181,11 +183,9 @@ class Reconciler:
         ours = (item for item in found if plan.ownership(resource, item) is plan.Ownership.OURS)
         return sorted(ours, key=lambda item: (item["metadata"]["creationTimestamp"], item["revision"]))
 
-    async def _prune(self, resource: SpeculatorDeployment, keep: str) -> None:
+    async def _prune(self, resource: SpeculatorDeployment, deployment: Manifest, keep: str) -> None:
         history = await self._history(resource)
-        deployment = await self._cluster.get("Deployment", resource.namespace, resource.name) or {}
-        labels = deployment.get("spec", {}).get("template", {}).get("metadata", {}).get("labels") or {}
-        serving = f"{resource.name}-{labels.get(api.REVISION_LABEL)}"
+        serving = _revision_served(resource, deployment)
         for item in history[:-HISTORY]:
             metadata = item["metadata"]
             if metadata["name"] not in (keep, serving):
@@ -208,7 +208,8 @@ class Reconciler:
             deployment = await self._cluster.apply(wanted)
         return deployment
 
-    async def _say(self, resource: SpeculatorDeployment, facts: Facts, before: dict[str, Any]) -> None:
+    async def _say(self, resource: SpeculatorDeployment, facts: Facts, body: Manifest) -> None:
+        before = body.get("status") or {}
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         after = status.status(resource, facts, now, before)
         if after == before:
@@ -218,7 +219,7 @@ class Reconciler:
             "kind": api.KIND,
             "metadata": {"name": resource.name, "namespace": resource.namespace, "uid": resource.uid},
         }
-        await self._cluster.apply_status({**about, "status": after})
+        await self._cluster.apply_status({**about, "status": after}, read=body)
         for event in status.events(before, after):
             await self._cluster.emit(about, type_=event.type, reason=event.reason, note=event.note)
 
@@ -246,6 +247,12 @@ def _parsed(body: Manifest) -> tuple[SpeculatorDeployment, OperatorError | None]
             spec=SpeculatorDeploymentSpec.model_construct(model=Model.model_construct(uri="")),
         )
         return resource, problem
+
+
+def _revision_served(resource: SpeculatorDeployment, deployment: Manifest) -> str:
+    """The name of the ControllerRevision that the Deployment's template was taken from."""
+    labels = deployment["spec"]["template"]["metadata"].get("labels") or {}
+    return f"{resource.name}-{labels.get(api.REVISION_LABEL)}"
 
 
 def _resolved(revision: Manifest) -> Resolved:

@@ -30,8 +30,8 @@ async def run(settings: Settings, namespaces: Collection[str]) -> None:
     queue: WorkQueue[Key] = WorkQueue()
     watched = Watched()
     registry = kopf.OperatorRegistry()
-    handlers.register(registry, queue, watched)
     async with Cluster.connect(in_flight=settings.requests_in_flight) as cluster, Scraper.open() as scraper:
+        handlers.register(registry, queue, watched, echoes=cluster.echoes)
         await _definition(cluster)
         drafting = Drafting(scraper, window=settings.acceptance_window, clock=time.monotonic, changed=queue.add)
         reconciler = Reconciler(

@@ -80,13 +80,60 @@ async def test_status_is_applied_without_touching_the_spec(
     async with connection(cluster, monkeypatch) as api:
         made = await api.apply({**head, "metadata": identity, "spec": {"model": {"uri": "org/repo"}}})
         status = {"observedGeneration": 1, "replicas": 2}
-        said = await api.apply_status({**head, "metadata": identity, "status": status})
+        said = await api.apply_status({**head, "metadata": identity, "status": status}, read=made)
         assert said["status"] == status
         assert said["spec"] == made["spec"]
         assert said["metadata"]["generation"] == made["metadata"]["generation"]
         await api.delete("SpeculatorDeployment", namespace, "a", uid=made["metadata"]["uid"])
         with pytest.raises(ClusterError, match="404"):
-            await api.apply_status({**head, "metadata": identity, "status": status})
+            await api.apply_status({**head, "metadata": identity, "status": status}, read=made)
+
+
+async def test_an_object_as_it_was_written_is_an_echo_and_after_a_change_of_anothers_it_is_none(
+    cluster: ControlPlane, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with connection(cluster, monkeypatch) as api:
+        made = await api.apply(service(namespace))
+        found = await api.get("Service", namespace, "a")
+        assert found
+        assert api.echoes(found)
+        cluster.kubectl("--namespace", namespace, "annotate", "service", "a", "theirs=1")
+        found = await api.get("Service", namespace, "a")
+        assert found
+        assert not api.echoes(found)
+        assert api.echoes(made)
+
+
+@pytest.mark.parametrize(
+    ("case", "change", "echo"),
+    [
+        ("nobody changed the resource since it was read", None, True),
+        ("its spec was changed", ("scale", "--replicas=3"), False),
+        ("it was annotated", ("annotate", "speculators.dev/refresh=2"), False),
+    ],
+)
+async def test_a_status_is_an_echo_only_if_nothing_else_changed(
+    cluster: ControlPlane,
+    namespace: str,
+    monkeypatch: pytest.MonkeyPatch,
+    case: str,
+    change: tuple[str, str] | None,
+    echo: bool,
+) -> None:
+    head = {"apiVersion": "speculators.dev/v1alpha1", "kind": "SpeculatorDeployment"}
+    identity = {"name": "a", "namespace": namespace}
+    async with connection(cluster, monkeypatch) as api:
+        await api.apply({**head, "metadata": identity, "spec": {"model": {"uri": "org/repo"}}})
+        read = await api.get("SpeculatorDeployment", namespace, "a")
+        assert read
+        if change:
+            verb, value = change
+            arguments = (verb, "spd", "a", value) if verb == "annotate" else (verb, value, "spd/a")
+            cluster.kubectl("--namespace", namespace, *arguments)
+        await api.apply_status({**head, "metadata": identity, "status": {"observedGeneration": 1}}, read=read)
+        now = await api.get("SpeculatorDeployment", namespace, "a")
+        assert now
+        assert api.echoes(now) is echo, case
 
 
 @pytest.mark.parametrize(

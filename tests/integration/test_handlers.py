@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import kopf
 import pytest
@@ -33,6 +34,11 @@ class Watching:
     namespace: str
     watched: Watched
     woken: list[Key]
+    own: str = "no annotation"
+    """Of this annotation, what shows an object is taken for an echo."""
+
+    def echoes(self, body: Mapping[str, Any]) -> bool:
+        return self.own in (body["metadata"].get("annotations") or {})
 
     @property
     def key(self) -> Key:
@@ -67,7 +73,7 @@ async def begun(cluster: ControlPlane, namespace: str) -> AsyncIterator[Watching
         made.woken.append(key)
 
     registry = kopf.OperatorRegistry()
-    handlers.register(registry, queue, made.watched)
+    handlers.register(registry, queue, made.watched, echoes=made.echoes)
     tasks = [
         asyncio.create_task(queue.run(process, 2)),
         asyncio.create_task(handlers.watch(registry, [namespace])),
@@ -111,6 +117,27 @@ async def test_a_resource_and_its_labelled_children_wake_its_key_and_nothing_is_
         await watching.until(lambda: not watching.watched.keys)
         assert proxy.writes() == []
         assert all(f"/namespaces/{watching.namespace}/" in it.path for it in proxy.lists())
+
+
+@pytest.mark.usefixtures("kubeconfig")
+async def test_an_echo_wakes_nothing_until_it_goes_or_is_listed(cluster: ControlPlane, namespace: str) -> None:
+    labels = "--labels=speculators.dev/name="
+    async with begun(cluster, namespace) as watching:
+        watching.own = "echo"
+        await watching.kubectl("run", "p", "--image=x:1", f"{labels}a", "--annotations=echo=1")
+        await watching.until(lambda: "p" in watching.watched.pods(watching.key))
+        await watching.kubectl("run", "q", "--image=x:1", f"{labels}b")
+        await watching.wakes((namespace, "b"))
+        assert watching.key not in watching.woken
+        await watching.kubectl("delete", "pod", "p", "--force", "--grace-period=0")
+        await watching.wakes()
+
+    await asyncio.to_thread(
+        cluster.kubectl, "--namespace", namespace, "run", "r", "--image=x:1", f"{labels}a", "--annotations=echo=1"
+    )
+    async with begun(cluster, namespace) as watching:
+        watching.own = "echo"
+        await watching.wakes()
 
 
 @pytest.mark.usefixtures("kubeconfig")
