@@ -7,7 +7,6 @@ asks for a pass only when that would say something else: a pod drafts or doesn't
 from __future__ import annotations
 
 import asyncio
-import logging
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -23,17 +22,16 @@ WRITE_SECONDS = 60.0
 
 Key = tuple[str, str]
 
-log = logging.getLogger(__name__)
-
 
 @dataclass
 class _Engine:
-    """One ready pod's. ``drafts`` is as in ``Pod``."""
+    """One ready pod's. ``drafts`` is as in ``Pod``; ``trouble`` is why there are none to be told."""
 
     address: str
     port: int
     window: Window
     drafts: int | None = None
+    trouble: str = ""
 
 
 @dataclass
@@ -67,7 +65,10 @@ class Drafting:
         }
         self._engines[key] = engines
         await asyncio.gather(*(self._read(engine) for uid, engine in engines.items() if uid not in known))
-        return tuple(replace(pod, drafts=engines[pod.uid].drafts) if pod.ready else pod for pod in pods)
+        return tuple(
+            replace(pod, drafts=engine.drafts, trouble=engine.trouble) if (engine := engines.get(pod.uid)) else pod
+            for pod in pods
+        )
 
     def acceptance(self, key: Key, shown: dict[str, Any] | None) -> dict[str, Any] | None:
         """What status should say: ``shown``, which it says now, unless there is something worth a write."""
@@ -103,11 +104,10 @@ class Drafting:
         try:
             text = await self._scraper.metrics(engine.address, engine.port)
         except MetricsUnreachable as error:
-            log.debug("%s", error)
-            engine.drafts = None
+            engine.drafts, engine.trouble = None, str(error)
             return
         counters = acceptance.parse(text)
-        engine.drafts = counters.drafts if counters else 0
+        engine.drafts, engine.trouble = counters.drafts if counters else 0, ""
         if counters:
             engine.window.add(self._clock(), counters)
 

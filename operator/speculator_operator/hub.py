@@ -213,8 +213,8 @@ class Hub:
         if isinstance(error, GatedRepoError):
             return Refused(
                 Reason.MODEL_GATED,
-                f"{where} is gated (the hub: {said}). Have its terms accepted, and set spec.model.tokenSecretRef to a "
-                "Secret with a token of that account; the operator itself reads public repositories only.",
+                f"{where} is gated (the hub: {said}). Only public repositories can be read: name one that isn't gated, "
+                "or a hub of your own that has a copy (SPECULATOR_HF_ENDPOINT).",
             )
         if isinstance(error, RevisionNotFoundError):
             return Refused(
@@ -228,7 +228,7 @@ class Hub:
             return Refused(
                 Reason.MODEL_UNAUTHORIZED,
                 f"{where} can't be read without a token, or doesn't exist: the hub says the same of both ({said}). "
-                "Check the name; for a private repository set spec.model.tokenSecretRef.",
+                "Check the name. Only public repositories can be read: for a private one, see SPECULATOR_HF_ENDPOINT.",
             )
         if isinstance(error, RepositoryNotFoundError) or (
             status == httpx2.codes.NOT_FOUND and missing is Reason.MODEL_NOT_FOUND

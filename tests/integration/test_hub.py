@@ -201,7 +201,7 @@ async def test_a_guarded_repository_is_refused_without_a_token(
     error = await failure(client(server))
     assert isinstance(error, Refused)
     assert error.reason == reason
-    assert "spec.model.tokenSecretRef" in error.message
+    assert "Only public repositories can be read" in error.message
 
 
 async def test_a_message_names_repository_revision_and_endpoint(server: testhub.Hub) -> None:

@@ -146,7 +146,8 @@ def _build(module: str, output: Path) -> None:
         cwd=source,
         what=f"building {module}",
         seconds=BUILD_SECONDS,
-        environment={"CGO_ENABLED": "0", "GOFLAGS": FLAGS, "GOWORK": "off", **environment},
+        # What go leaves when it is killed lies in the folder that is removed then.
+        environment={"CGO_ENABLED": "0", "GOFLAGS": FLAGS, "GOWORK": "off", "GOTMPDIR": str(output), **environment},
     )
 
 

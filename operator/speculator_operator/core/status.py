@@ -24,10 +24,10 @@ TRUE, FALSE, UNKNOWN = "True", "False", "Unknown"
 
 @dataclass(frozen=True)
 class Pod:
-    """What one pod of the resource says. ``trouble`` is why it isn't ready, in its own or the kubelet's words.
+    """What one pod of the resource says.
 
     ``drafts`` counts the drafts that its engine has verified (0 where it runs without speculation), None where its
-    metrics can't be read.
+    metrics can't be read. ``trouble`` is why they can't, or why the pod isn't ready, in its own or the kubelet's words.
     """
 
     name: str
@@ -227,8 +227,9 @@ def _speculation(facts: Facts, ready: list[Pod]) -> tuple[str, str, str]:
         names = ", ".join(pod.name for pod in idle[:3])
         return FALSE, Reason.NOT_DRAFTING, f"{len(idle)} of {_count(len(ready), 'ready pod')} drafted nothing: {names}"
     if len(drafting) < len(ready):
-        names = ", ".join(pod.name for pod in ready if pod.drafts is None)[:200]
-        return UNKNOWN, Reason.METRICS_UNREACHABLE, f"The metrics of {names} can't be read"
+        silent = [pod for pod in ready if pod.drafts is None]
+        said = f"{len(silent)} of {_count(len(ready), 'ready pod')} can't be asked. Pod {silent[0].name}: "
+        return UNKNOWN, Reason.METRICS_UNREACHABLE, said + silent[0].trouble
     return TRUE, Reason.DRAFTING, f"The engine of every ready pod ({len(ready)}) has verified drafts"
 
 
@@ -255,7 +256,10 @@ def _trouble(status: dict[str, Any], conditions: dict[str, Any]) -> str:
 
 def _troubles(facts: Facts) -> str:
     """The first pod in trouble speaks for all: the newest revision's, if one of them is."""
-    pods = sorted((pod for pod in facts.pods if pod.trouble), key=lambda pod: (_of_revision(pod, facts), pod.name))
+    pods = sorted(
+        (pod for pod in facts.pods if pod.trouble and not pod.ready),
+        key=lambda pod: (_of_revision(pod, facts), pod.name),
+    )
     return f"Pod {pods[0].name}: {pods[0].trouble}" if pods else ""
 
 
