@@ -124,6 +124,8 @@ async def test_an_echo_wakes_nothing_until_it_goes_or_is_listed(cluster: Control
     labels = "--labels=speculators.dev/name="
     async with begun(cluster, namespace) as watching:
         watching.own = "echo"
+        await watching.kubectl("run", "o", "--image=x:1", f"{labels}o")
+        await watching.wakes((namespace, "o"))  # from now on pods are watched, not listed
         await watching.kubectl("run", "p", "--image=x:1", f"{labels}a", "--annotations=echo=1")
         await watching.until(lambda: "p" in watching.watched.pods(watching.key))
         await watching.kubectl("run", "q", "--image=x:1", f"{labels}b")
