@@ -16,6 +16,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from tools.localcluster.controlplane import ESTABLISHED
+
 ROOT = Path(__file__).resolve().parents[1]
 NAMESPACE = SERVICE_ACCOUNT = "speculator-operator"
 TOKEN_SECONDS = 24 * 3600
@@ -73,7 +75,7 @@ def install(kubectl: Kubectl) -> None:
     kubectl("apply", "--server-side", "-f", str(ROOT / "crds"))
     kubectl("apply", "--server-side", "-f", str(ROOT / "config" / "rbac" / "namespace.yaml"))
     kubectl("apply", "--server-side", "-f", str(ROOT / "config" / "rbac"))
-    kubectl("wait", "--for=condition=Established", "--timeout=30s", "-f", str(ROOT / "crds"))
+    kubectl("wait", ESTABLISHED, "--timeout=30s", "-f", str(ROOT / "crds"))
 
 
 def installed(kubectl: Kubectl) -> list[str]:

@@ -585,20 +585,32 @@ class Rollout(_Model):
 
 #: Labels and annotations with these prefixes are the operator's to set.
 RESERVED_PREFIXES = (f"{GROUP}/", "app.kubernetes.io/")
+#: Annotations by which kubelets and container runtimes take a container's confinement away, or give it devices.
+UNSAFE_PREFIXES = (
+    "container.apparmor.security.beta.kubernetes.io/",
+    "container.seccomp.security.alpha.kubernetes.io/",
+    "seccomp.security.alpha.kubernetes.io/",
+    "cdi.k8s.io/",
+    "io.kubernetes.cri-o.",
+)
 
 
-def _not_reserved(field: str) -> Rule:
-    starts = " || ".join(f"key.startsWith('{prefix}')" for prefix in RESERVED_PREFIXES)
+def _without(field: str, prefixes: tuple[str, ...], why: str) -> Rule:
+    starts = " || ".join(f"key.startsWith('{prefix}')" for prefix in prefixes)
     return Rule(
         cel=f"!has(self.{field}) || !self.{field}.exists(key, {starts})",
-        holds=lambda metadata: not any(key.startswith(RESERVED_PREFIXES) for key in getattr(metadata, field)),
+        holds=lambda metadata: not any(key.startswith(prefixes) for key in getattr(metadata, field)),
         field=f".{field}",
-        message=f"{field} of {' and '.join(RESERVED_PREFIXES)} are set by the operator; take another prefix",
+        message=f"{field} of {', '.join(prefixes)} {why}",
     )
 
 
 class Metadata(_Model):
-    rules = (_not_reserved("labels"), _not_reserved("annotations"))
+    rules = (
+        _without("labels", RESERVED_PREFIXES, "are set by the operator; take another prefix"),
+        _without("annotations", RESERVED_PREFIXES, "are set by the operator; take another prefix"),
+        _without("annotations", UNSAFE_PREFIXES, "would weaken the pod's confinement; leave them out"),
+    )
 
     labels: Annotated[dict[MetadataKey, LabelValue], Field(max_length=32)] = {}
     """Labels of the pods."""
@@ -759,7 +771,18 @@ class SpeculatorDeployment(BaseModel):
             Refused: ``SpecInvalid`` (or the broken rule's reason), naming the first field that is wrong, its value, and
                 how many others are.
         """
+        if body.get("apiVersion", API_VERSION) != API_VERSION:
+            message = f"apiVersion must be {API_VERSION}, not {str(body['apiVersion'])[:100]!r}"
+            raise Refused(Reason.SPEC_INVALID, message, field="apiVersion")
         metadata = body.get("metadata") or {}
+        texts = ("name", "namespace", "uid")
+        if not isinstance(metadata, dict) or any(not isinstance(metadata.get(key) or "", str) for key in texts):
+            message = f"metadata must be a map, with text for {', '.join(texts)}"
+            raise Refused(Reason.SPEC_INVALID, message, field="metadata")
+        annotations = metadata.get("annotations") or {}
+        if not isinstance(annotations, dict) or not all(isinstance(value, str) for value in annotations.values()):
+            message = "metadata.annotations must be a map of texts; put numbers in quotes"
+            raise Refused(Reason.SPEC_INVALID, message, field="metadata.annotations")
         name = metadata.get("name") or ""
         if not cls.name_rule.holds(name):
             message = f"metadata.name: {cls.name_rule.message}, not {name[:100]!r}"
@@ -771,9 +794,9 @@ class SpeculatorDeployment(BaseModel):
         return cls(
             name=name,
             namespace=metadata.get("namespace") or "default",
-            uid=metadata.get("uid", ""),
-            generation=metadata.get("generation", 0),
-            refresh=(metadata.get("annotations") or {}).get(REFRESH_ANNOTATION, ""),
+            uid=metadata.get("uid") or "",
+            generation=metadata.get("generation") or 0,
+            refresh=annotations.get(REFRESH_ANNOTATION, ""),
             spec=spec,
         )
 

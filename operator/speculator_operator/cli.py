@@ -56,9 +56,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         settings = Settings.from_environment(os.environ)
         code: int = arguments.command(arguments, settings)
+        sys.stdout.flush()
     except ValueError as error:
         print(f"{error}", file=sys.stderr)
         return EXIT_USAGE
+    except BrokenPipeError:  # whoever reads has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except Refused as problem:
         print(problem, file=sys.stderr)
         return EXIT_REFUSED
@@ -104,7 +108,7 @@ def _parser() -> argparse.ArgumentParser:
 def _json_object(text: str) -> dict[str, Any]:
     try:
         value = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise argparse.ArgumentTypeError(f"not JSON: {error}") from None
     if not isinstance(value, dict):
         raise argparse.ArgumentTypeError(f"not a JSON object: {text[:100]!r}")
@@ -133,7 +137,7 @@ def _resolve(arguments: argparse.Namespace, settings: Settings) -> int:
     hub = Hub(settings.hf_endpoint, timeout=settings.hub_timeout)
     read: Read = hub.read
     uri = arguments.checkpoint
-    if Path(uri).is_dir():
+    if uri and Path(uri).is_dir():
         if arguments.revision:
             raise ValueError("--revision is for a repository; a folder has none")
         read, uri = _folder_first(read_folder(Path(uri), arguments.checkpoint), hub.read), _FOLDER
@@ -189,16 +193,20 @@ def _identity(identity: Identity | None) -> dict[str, Any] | None:
 
 
 def _render(arguments: argparse.Namespace, settings: Settings) -> int:
-    text = sys.stdin.read() if arguments.filename == "-" else Path(arguments.filename).read_text(encoding="utf-8")
+    file = arguments.filename
     try:
+        text = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
         documents = [document for document in yaml.safe_load_all(text) if document]
-    except yaml.YAMLError as error:
-        raise Refused(api.Reason.SPEC_INVALID, f"{arguments.filename} is not YAML: {error}") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise Refused(api.Reason.SPEC_INVALID, f"{file} is not YAML: {error}") from error
+    if not documents:
+        raise Refused(api.Reason.SPEC_INVALID, f"{file} holds no {api.KIND}")
     objects: list[render.Manifest] = []
     for document in documents:
         if not isinstance(document, dict) or document.get("kind") != api.KIND:
-            raise Refused(api.Reason.SPEC_INVALID, f"{arguments.filename} holds something other than a {api.KIND}")
-        resource = api.SpeculatorDeployment.from_object({**document, "metadata": _anonymous(document)})
+            raise Refused(api.Reason.SPEC_INVALID, f"{file} holds something other than a {api.KIND}")
+        # Nothing owns the objects that are printed, whatever cluster the resource was taken from.
+        resource = api.SpeculatorDeployment.from_object(document).model_copy(update={"uid": ""})
         resolved = asyncio.run(resolve(resource, settings, _offline(arguments, resource, settings)))
         template = render.pod_template(resource, resolved, settings)
         objects.append(render.controller_revision(resource, resolved, template))
@@ -209,11 +217,6 @@ def _render(arguments: argparse.Namespace, settings: Settings) -> int:
     else:
         print(yaml.dump_all(objects, Dumper=_Dumper, sort_keys=False, width=120), end="")
     return 0
-
-
-def _anonymous(document: dict[str, Any]) -> dict[str, Any]:
-    """The metadata without what a cluster gave: nothing owns the objects that are printed."""
-    return {key: value for key, value in (document.get("metadata") or {}).items() if key != "uid"}
 
 
 def _offline(arguments: argparse.Namespace, resource: api.SpeculatorDeployment, settings: Settings) -> Read:

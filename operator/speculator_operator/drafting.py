@@ -16,11 +16,10 @@ from .core import acceptance
 from .core.acceptance import Window
 from .core.status import Pod
 from .scrape import MetricsUnreachable, Scraper
+from .workqueue import Key
 
 #: The rate in status is said again at most so often.
 WRITE_SECONDS = 60.0
-
-Key = tuple[str, str]
 
 
 @dataclass
@@ -34,14 +33,6 @@ class _Engine:
     trouble: str = ""
 
 
-@dataclass
-class _Said:
-    """The acceptance that status was last given by this process, and when."""
-
-    content: dict[str, Any]
-    at: float
-
-
 class Drafting:
     """``clock`` is monotonic, in seconds; ``changed`` is called with the key of a resource that needs a pass."""
 
@@ -53,7 +44,9 @@ class Drafting:
         self._clock = clock
         self._changed = changed
         self._engines: dict[Key, dict[str, _Engine]] = {}
-        self._said: dict[Key, _Said] = {}
+        #: When this process last gave status an acceptance, and what status says.
+        self._said: dict[Key, float] = {}
+        self._shown: dict[Key, dict[str, Any] | None] = {}
 
     async def look(self, key: Key, pods: Sequence[Pod]) -> tuple[Pod, ...]:
         """The pods, with what those that are ready have drafted. From now on these are the key's pods."""
@@ -71,16 +64,22 @@ class Drafting:
         )
 
     def acceptance(self, key: Key, shown: dict[str, Any] | None) -> dict[str, Any] | None:
-        """What status should say: ``shown``, which it says now, unless there is something worth a write."""
+        """What status should say: ``shown``, which it says now, unless there is something worth a write.
+
+        None for ``shown`` begins anew: what was said was of something else.
+        """
+        if shown is None:
+            self._said.pop(key, None)
         new = self._news(key, shown)
-        if new is None:
-            return shown
-        self._said[key] = _Said(new, self._clock())
-        return new
+        if new is not None:
+            self._said[key] = self._clock()
+        self._shown[key] = shown if new is None else new
+        return self._shown[key]
 
     def forget(self, key: Key) -> None:
         self._engines.pop(key, None)
         self._said.pop(key, None)
+        self._shown.pop(key, None)
 
     async def watch(self, interval: float) -> None:
         """Looks again about every ``interval`` seconds, until it is cancelled."""
@@ -96,8 +95,8 @@ class Drafting:
         engines = list(self._engines.get(key, {}).values())
         before = [_conclusion(engine) for engine in engines]
         await asyncio.gather(*(self._read(engine) for engine in engines))
-        said = self._said.get(key)
-        if before != [_conclusion(engine) for engine in engines] or self._news(key, said.content if said else None):
+        turned = before != [_conclusion(engine) for engine in engines]
+        if turned or (key in self._shown and self._news(key, self._shown[key])):
             self._changed(key)
 
     async def _read(self, engine: _Engine) -> None:
@@ -120,7 +119,7 @@ class Drafting:
         if said is None:  # an earlier process said it, over a longer time than this one has seen yet
             settled = max(window.span for window in windows) >= 0.9 * self._window
         else:
-            settled = self._clock() - said.at >= WRITE_SECONDS
+            settled = self._clock() - said >= WRITE_SECONDS
         return new if settled and acceptance.differs(shown, new) else None
 
 

@@ -17,8 +17,7 @@ from typing import Any
 import kopf
 
 from . import api
-from .reconciler import Key
-from .workqueue import WorkQueue
+from .workqueue import Key, WorkQueue
 
 #: A watch is asked anew this often, and taken for dead if it is silent for longer than the bookmarks' minute.
 WATCH_SECONDS = 300
@@ -68,7 +67,8 @@ class Watched:
     def saw_resource(self, key: Key, *, gone: bool) -> None:
         if gone:
             self.keys.discard(key)
-            self._pods.pop(key, None)
+            if not self._pods.get(key):
+                self._pods.pop(key, None)
         else:
             self.keys.add(key)
 

@@ -8,6 +8,7 @@ short anywhere leaves something that the next one ends the same way.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from . import api
-from .api import Identity, Model, Resolved, SpeculatorDeployment, SpeculatorDeploymentSpec
+from .api import Identity, Model, Reason, Resolved, SpeculatorDeployment, SpeculatorDeploymentSpec
 from .cluster import Cluster
 from .core import plan, render, status
 from .core.checkpoint import Snapshot
@@ -25,19 +26,20 @@ from .drafting import Drafting
 from .errors import OperatorError, Refused, Waiting
 from .resolution import Read, resolve
 from .settings import Settings
-
-Key = tuple[str, str]
-"""A resource's namespace and name."""
+from .workqueue import Key
 
 #: Earlier ControllerRevisions that are kept, as what a rollback goes to.
 HISTORY = 10
+
+#: A pass waits so long for a resolution; one that takes longer goes on by itself, and asks for a pass at its end.
+PATIENCE_SECONDS = 2.0
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class _Failure:
-    """A resolution that failed, so that not every event of a child has the models read again."""
+    """Inputs that couldn't be resolved or applied, so that not every event of a child has it tried again."""
 
     revision: str
     problem: OperatorError
@@ -48,7 +50,8 @@ class Reconciler:
     """Passes over resources.
 
     ``pods`` gives the names of a resource's pods as the watch last said; each is read before it is believed, and taken
-    out of the set if it is gone. ``clock`` is monotonic, in seconds.
+    out of the set if it is gone. ``changed`` is called with a key that wants another pass. ``clock`` is monotonic, in
+    seconds.
     """
 
     def __init__(
@@ -58,6 +61,7 @@ class Reconciler:
         read: Read,
         drafting: Drafting,
         pods: Callable[[Key], set[str]],
+        changed: Callable[[Key], None],
         settings: Settings,
         clock: Callable[[], float],
     ) -> None:
@@ -67,7 +71,9 @@ class Reconciler:
         self._pods = pods
         self._settings = settings
         self._clock = clock
+        self._changed = changed
         self._failures: dict[Key, _Failure] = {}
+        self._resolutions: dict[Key, asyncio.Task[Resolved]] = {}
 
     async def reconcile(self, key: Key) -> float | None:
         """Brings one resource's objects and status to where they should be.
@@ -78,39 +84,51 @@ class Reconciler:
         body = await self._cluster.get(api.KIND, *key)
         if body is None or body["metadata"].get("deletionTimestamp"):
             self._failures.pop(key, None)
+            self._give_up(key)
             self._drafting.forget(key)
             return None
+        before = body.get("status") or {}
         deployment, service, pods = await self._observe(key)
 
         resource, problem = _parsed(body)
+        conflict = plan.unowned(resource, (deployment, service))
+        problem = problem or conflict
+        may_apply = problem is None
         pinned: Manifest | None = None
-        serving: Manifest | None = None
-        if problem is None:
-            problem = plan.unowned(resource, (deployment, service))
-            if problem is None:
-                try:
-                    pinned = await self._pin(resource, deployment, body.get("status") or {})
-                except OperatorError as error:
-                    problem = error
-                serving = pinned or await self._serving(resource, deployment)
-        if serving:
+        if may_apply:
             try:
-                deployment = await self._apply(resource, serving, deployment, service)
+                pinned = await self._pin(resource, deployment, before)
+            except OperatorError as error:
+                problem = error
+        if pinned:
+            try:
+                deployment = await self._apply(resource, pinned, deployment, service)
             except Refused as error:
-                problem = problem or error
+                problem = error
+                self._remember(key, pinned["metadata"]["name"], problem)
+                pinned = None
+            else:
+                self._failures.pop(key, None)
+        shown = pinned or await self._serving(resource, deployment, before)
+        if may_apply and shown and not pinned:
+            with contextlib.suppress(Refused):  # what was refused of the current inputs is said already
+                deployment = await self._apply(resource, shown, deployment, service)
 
-        shown = pinned or serving
         resolved = _resolved(shown) if shown else None
-        before = body.get("status") or {}
+        revision = shown["metadata"]["name"] if shown else None
         pods = await self._drafting.look(key, pods)
+        # What was accepted of another revision's drafts says nothing of this one's.
+        same = (before.get("resolved") or {}).get("revision") == revision
+        speculates = resolved is not None and resolved.off is None
+        acceptance = self._drafting.acceptance(key, before.get("acceptance") if same and speculates else None)
         facts = Facts(
             current=pinned is not None,
             resolved=resolved,
-            revision=shown["metadata"]["name"] if shown else None,
+            revision=revision,
             problem=problem,
-            deployment=deployment,
+            deployment=None if conflict else deployment,
             pods=pods,
-            acceptance=self._drafting.acceptance(key, before.get("acceptance")),
+            acceptance=acceptance if speculates else None,
         )
         await self._say(resource, facts, body)
         return self._next(key, problem)
@@ -124,12 +142,13 @@ class Reconciler:
             self._cluster.get("Service", namespace, name),
             *(self._cluster.get("Pod", namespace, pod) for pod in seen),
         )
-        pods = []
-        for pod_name, pod in zip(seen, found, strict=True):
-            if pod and (pod["metadata"].get("labels") or {}).get(api.NAME_LABEL) == name:
-                pods.append(status.pod(pod))
-            else:  # the watch missed that it went, or it was given to another resource
-                names.discard(pod_name)
+        pods = [status.pod(pod) for pod in found if pod and plan.is_pod_of(name, pod)]
+        ready = ((deployment or {}).get("status") or {}).get("readyReplicas", 0)
+        if ready > sum(pod.ready for pod in pods):  # just started, or a watch has lost something
+            listed = await self._cluster.list("Pod", namespace, f"{api.NAME_LABEL}={name}")
+            pods = [status.pod(pod) for pod in listed if plan.is_pod_of(name, pod)]
+            names.update(pod.name for pod in pods)
+        names.difference_update(set(seen) - {pod.name for pod in pods})
         return deployment, service, tuple(pods)
 
     async def _pin(
@@ -148,33 +167,57 @@ class Reconciler:
             return made
         if conflict := plan.unowned(resource, (live,)):
             raise conflict
+        self._raise_known(resource, name)
         stored = render.controller_revision(resource, _resolved(live), live["data"]["template"])
         desired = {**stored, "data": live["data"], "revision": live["revision"]}
         return await self._cluster.apply(desired) if plan.differs(desired, live) else live
 
     async def _resolve(self, resource: SpeculatorDeployment, name: str, before: Mapping[str, Any]) -> Resolved:
+        self._raise_known(resource, name)
         key = resource.namespace, resource.name
-        failure = self._failures.get(key)
-        if failure and failure.revision == name and self._clock() < failure.until:
-            raise failure.problem
+        task = self._resolutions.get(key)
+        if task is None or task.get_name() != name:
+            self._give_up(key)
+            read = _pinned_read(self._read, name, before)
+            task = asyncio.create_task(resolve(resource, self._settings, read), name=name)
+            self._resolutions[key] = task
+        done, _ = await asyncio.wait({task}, timeout=PATIENCE_SECONDS)
+        if not done:
+            task.add_done_callback(lambda _: self._changed(key))
+            raise Waiting(Reason.RESOLVING, "The models are being read", retry_after=self._settings.hub_timeout)
+        del self._resolutions[key]
         try:
-            resolved = await resolve(resource, self._settings, _pinned_read(self._read, name, before))
+            return task.result()
         except OperatorError as problem:
-            wait = problem.retry_after if isinstance(problem, Waiting) else self._settings.reread_interval
-            self._failures[key] = _Failure(name, problem, self._clock() + wait)
+            self._remember(key, name, problem)
             raise
-        self._failures.pop(key, None)
-        return resolved
 
-    async def _serving(self, resource: SpeculatorDeployment, deployment: Manifest | None) -> Manifest | None:
-        """The ControllerRevision that serves while the current inputs can't be resolved, if there is one."""
-        if deployment:
-            name = _revision_served(resource, deployment)
-            live = await self._cluster.get("ControllerRevision", resource.namespace, name)
+    def _give_up(self, key: Key) -> None:
+        """Ends the resolution of inputs that nobody wants any more."""
+        if task := self._resolutions.pop(key, None):
+            task.cancel()
+
+    def _remember(self, key: Key, name: str, problem: OperatorError) -> None:
+        wait = problem.retry_after if isinstance(problem, Waiting) else self._settings.reread_interval
+        self._failures[key] = _Failure(name, problem, self._clock() + wait)
+
+    def _raise_known(self, resource: SpeculatorDeployment, name: str) -> None:
+        """Raises what the inputs of this name have failed with, while it isn't time to try again."""
+        failure = self._failures.get((resource.namespace, resource.name))
+        if failure and failure.revision == name and self._clock() < failure.until:
+            raise failure.problem.with_traceback(None) from None  # it would grow with each pass
+
+    async def _serving(
+        self, resource: SpeculatorDeployment, deployment: Manifest | None, before: Mapping[str, Any]
+    ) -> Manifest | None:
+        """The ControllerRevision that serves while the current inputs can't be resolved, if there is one: the
+        Deployment's, or if that was deleted by hand, the one that status tells of."""
+        told = (before.get("resolved") or {}).get("revision")
+        for name in (_revision_served(resource, deployment) if deployment else None, told):
+            live = await self._cluster.get("ControllerRevision", resource.namespace, name) if name else None
             if live and plan.ownership(resource, live) is plan.Ownership.OURS:
                 return live
-        history = await self._history(resource)
-        return history[-1] if history else None
+        return None
 
     async def _history(self, resource: SpeculatorDeployment) -> list[Manifest]:
         """The resource's ControllerRevisions, the oldest first."""
@@ -209,7 +252,7 @@ class Reconciler:
         return deployment
 
     async def _say(self, resource: SpeculatorDeployment, facts: Facts, body: Manifest) -> None:
-        before = body.get("status") or {}
+        before = _own_status(body)
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         after = status.status(resource, facts, now, before)
         if after == before:
@@ -219,7 +262,11 @@ class Reconciler:
             "kind": api.KIND,
             "metadata": {"name": resource.name, "namespace": resource.namespace, "uid": resource.uid},
         }
-        await self._cluster.apply_status({**about, "status": after}, read=body)
+        try:
+            await self._cluster.apply_status({**about, "status": after}, read=body)
+        except Refused as error:  # an older definition, say
+            log.warning("%s/%s: its status can't be written: %s", resource.namespace, resource.name, error)
+            return
         for event in status.events(before, after):
             await self._cluster.emit(about, type_=event.type, reason=event.reason, note=event.note)
 
@@ -249,6 +296,16 @@ def _parsed(body: Manifest) -> tuple[SpeculatorDeployment, OperatorError | None]
         return resource, problem
 
 
+def _own_status(body: Manifest) -> Manifest:
+    """The status without what others may have added to it."""
+    known = {field.alias or name for name, field in api.Status.model_fields.items()}
+    content = {key: value for key, value in (body.get("status") or {}).items() if key in known}
+    types = set(api.ConditionType)
+    if "conditions" in content:
+        content["conditions"] = [condition for condition in content["conditions"] if condition["type"] in types]
+    return content
+
+
 def _revision_served(resource: SpeculatorDeployment, deployment: Manifest) -> str:
     """The name of the ControllerRevision that the Deployment's template was taken from."""
     labels = deployment["spec"]["template"]["metadata"].get("labels") or {}
@@ -265,10 +322,10 @@ def _pinned_read(read: Read, name: str, before: Mapping[str, Any]) -> Read:
     resolved = before.get("resolved") or {}
     if resolved.get("revision") != name:
         return read
-    known = [Identity.model_validate(resolved[role]) for role in ("model", "draft", "verifier") if role in resolved]
-    commits = {identity.uri: identity.revision for identity in known}
+    known = {Identity.model_validate(resolved[role]) for role in ("model", "draft", "verifier") if role in resolved}
 
     async def at_known_commit(repository: str, revision: str | None) -> Snapshot:
-        return await read(repository, commits.get(repository, revision))
+        commits = [identity.revision for identity in known if identity.uri == repository]
+        return await read(repository, commits[0] if len(commits) == 1 else revision)
 
     return at_known_commit

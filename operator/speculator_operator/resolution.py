@@ -11,7 +11,7 @@ from typing import Any
 
 from . import api
 from .api import Identity, Origin, Reason, Resolved, SpeculationMode, SpeculatorDeployment
-from .core import checkpoint, compatibility, engine, engine_args
+from .core import checkpoint, compatibility, engine, engine_args, proof_probe
 from .core.checkpoint import Recipe, Snapshot
 from .core.engine_args import ArgFields
 from .core.render import shutdown_timeout
@@ -68,6 +68,7 @@ async def resolve(resource: SpeculatorDeployment, settings: Settings, read: Read
             or compatibility.context_length(models.verifier.config, engine_version=version),
             version=version,
         )
+        _refuse_unprovable(spec, config or {}, arguments.max_model_len)
     findings = compatibility.findings(
         recipe=models.recipe if config else None,
         method=config["method"] if config else None,
@@ -172,6 +173,29 @@ async def _read_given_draft(
         return None, None
     draft = await read(*reference)
     return draft, checkpoint.read_recipe(draft.config, engine_version=version)
+
+
+def _refuse_unprovable(
+    spec: api.SpeculatorDeploymentSpec, config: Mapping[str, Any], max_model_len: int | None
+) -> None:
+    """What no canary can prove would hold its GPUs until the deadline."""
+    if spec.speculation.verification is not api.Verification.REQUIRED:
+        return
+    if max_model_len is not None and max_model_len < proof_probe.CANARY_TOKENS:
+        raise Refused(
+            Reason.ARGS_INVALID,
+            f"--max-model-len is {max_model_len}, and the canary that proves speculation has up to "
+            f"{proof_probe.CANARY_TOKENS} tokens; ask for that many at least",
+            field="spec.engine.args",
+        )
+    least = config.get("prompt_lookup_min", config.get("prompt_lookup_max"))
+    if least is not None and least > proof_probe.OUTPUT_TOKENS:
+        raise Refused(
+            Reason.RECIPE_OVERRIDE_INVALID,
+            f"prompt_lookup_min is {least} (it is prompt_lookup_max where it isn't set), and a canary can't match more "
+            f"than {proof_probe.OUTPUT_TOKENS} tokens; set it to {proof_probe.OUTPUT_TOKENS} or less",
+            field="spec.speculation.config",
+        )
 
 
 def _identity(snapshot: Snapshot | None) -> Identity | None:

@@ -14,10 +14,10 @@ from .cluster import Cluster, ClusterError
 from .drafting import Drafting
 from .handlers import Watched
 from .hub import Hub
-from .reconciler import Key, Reconciler
+from .reconciler import Reconciler
 from .scrape import Scraper
 from .settings import Settings
-from .workqueue import WorkQueue
+from .workqueue import Key, WorkQueue
 
 #: Between looks for what has to be there before anything can be watched.
 WAIT_SECONDS = 5.0
@@ -39,6 +39,7 @@ async def run(settings: Settings, namespaces: Collection[str]) -> None:
             read=Hub(settings.hf_endpoint, timeout=settings.hub_timeout).read,
             drafting=drafting,
             pods=watched.pods,
+            changed=queue.add,
             settings=settings,
             clock=time.monotonic,
         )
@@ -48,7 +49,8 @@ async def run(settings: Settings, namespaces: Collection[str]) -> None:
             asyncio.create_task(handlers.resync(queue, watched, settings.resync_interval)),
         ]
         watching = asyncio.create_task(handlers.watch(registry, namespaces))
-        # None of them ends by itself: whichever does has failed, and takes the process along.
+        # None of them ends by itself but kopf, when the process is told to, or when it gives a watch up (the definition
+        # was deleted, a credential refused). A new process, which begins with a list of everything, is the way back.
         done, _ = await asyncio.wait([watching, *background], return_when=asyncio.FIRST_COMPLETED)
         for task in (watching, *background):
             task.cancel()

@@ -24,6 +24,8 @@ _RETRIES = Counter("workqueue_retries_total", "Passes that failed and are repeat
 _QUEUED = Histogram("workqueue_queue_duration_seconds", "How long a key waits for its pass")
 _WORKED = Histogram("workqueue_work_duration_seconds", "How long a pass takes")
 
+Key = tuple[str, str]
+"""A resource's namespace and name."""
 K = TypeVar("K", bound=Hashable)
 
 log = logging.getLogger(__name__)
@@ -47,7 +49,13 @@ class WorkQueue(Generic[K]):
         return not self._since and not self._running
 
     def add(self, key: K) -> None:
-        """Asks for a pass as soon as possible."""
+        """Asks for a pass as soon as possible; for a key whose last pass failed, after a moment at the least."""
+        if key in self._failures:
+            self.add_after(key, BACKOFF_FIRST)
+        else:
+            self._enqueue(key)
+
+    def _enqueue(self, key: K) -> None:
         if timer := self._timers.pop(key, None):
             timer.cancel()
         if key in self._running:
@@ -65,7 +73,7 @@ class WorkQueue(Generic[K]):
         if timer is None or loop.time() + seconds < timer.when():
             if timer is not None:
                 timer.cancel()
-            self._timers[key] = loop.call_later(seconds, self.add, key)
+            self._timers[key] = loop.call_later(seconds, self._enqueue, key)
 
     async def run(self, process: Callable[[K], Awaitable[float | None]], workers: int) -> None:
         """Runs passes until it is cancelled. A pass may return after how many seconds its key wants another one."""

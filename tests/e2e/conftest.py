@@ -41,8 +41,7 @@ def real_cluster() -> Iterator[RealCluster]:
         check_machine()
         with ControlPlane(controllers=True, scheduler=True) as control_plane, Node(control_plane) as node:
             if CRD.is_file():
-                control_plane.kubectl("apply", "--server-side", "-f", str(CRD))
-                control_plane.kubectl("wait", "--for=condition=Established", "--timeout=30s", "-f", str(CRD))
+                control_plane.define(CRD)
             with Hub(node.gateway) as hub:
                 publish_samples(hub)
                 yield RealCluster(control_plane, node, hub)

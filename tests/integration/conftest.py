@@ -36,8 +36,7 @@ def cluster(pytestconfig: pytest.Config) -> Iterator[ControlPlane]:
             binary(name)  # the first time this takes minutes, and says so
     with ControlPlane(controllers=True, scheduler=True) as control_plane:
         if CRD.is_file():
-            control_plane.kubectl("apply", "--server-side", "-f", str(CRD))
-            control_plane.kubectl("wait", "--for=condition=Established", "--timeout=30s", "-f", str(CRD))
+            control_plane.define(CRD)
         yield control_plane
 
 

@@ -203,8 +203,8 @@ def test_a_resource_becomes_pods_and_says_so(world: World) -> None:
             assert "blockOwnerDeletion" not in owner
         limits = world.get("deployment")["spec"]["template"]["spec"]["containers"][0]["resources"]["limits"]
         assert limits["nvidia.com/gpu"] == "2"
-        line = eventually(lambda: world.kubectl("get", "spd", "a", "--no-headers").split())
-        assert line[:4] == ["a", "True", "True", "eagle3"]
+        line = ["a", "True", "True", "eagle3", "3"]
+        eventually(lambda: world.kubectl("get", "spd", "a", "--no-headers").split()[:5] == line)
         eventually(lambda: world.get("spd")["status"]["acceptance"]["rate"] == "0.67")
         reasons = eventually(lambda: {event["reason"] for event in world.items("events.events.k8s.io")})
         assert {"Resolved", "Drafting", "Reconciled"} <= reasons
@@ -470,13 +470,11 @@ def test_a_second_pass_writes_nothing_and_lists_nothing(world: World, proxy: Api
 
 
 def test_an_operator_that_is_there_before_its_definition_waits_for_it(hub: Hub, tmp_path: Path) -> None:
-    definition = str(CRD)
     with ControlPlane() as cluster:
         grant(cluster)
         with Operator(cluster, tmp_path / "operator.log", settings={"hf_endpoint": hub.url}) as operator:
             eventually(lambda: "install it with kubectl apply" in operator.log)
-            cluster.kubectl("apply", "--server-side", "-f", definition)
-            cluster.kubectl("wait", "--for=condition=Established", "--timeout=30s", "-f", definition)
+            cluster.define(CRD)
             body = {"apiVersion": api.API_VERSION, "kind": api.KIND, "metadata": {"name": "a", "namespace": "default"}}
             cluster.apply({**body, "spec": {"model": {"uri": "org/draft"}}})
             cluster.kubectl("wait", "--for=condition=Resolved", "--timeout=30s", "spd/a")

@@ -217,6 +217,14 @@ BAD: dict[str, tuple[str, Spec]] = {
         _metadata(annotations={"scrape": True}),
     ),
     "an annotation with a space": ("spec.template.metadata.annotations", _metadata(annotations={"a b": "x"})),
+    "an annotation that unconfines": (
+        "spec.template.metadata.annotations",
+        _metadata(annotations={"container.apparmor.security.beta.kubernetes.io/main": "unconfined"}),
+    ),
+    "an annotation that gives devices": (
+        "spec.template.metadata.annotations",
+        _metadata(annotations={"cdi.k8s.io/gpu": "nvidia.com/gpu=all"}),
+    ),
     "an annotation of the operator's": (
         "spec.template.metadata.annotations",
         _metadata(annotations={"speculators.dev/refresh": "x"}),

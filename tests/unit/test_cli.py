@@ -116,6 +116,7 @@ def test_resolve_prints_in_other_forms(output: str, hub: Hub, draft: Path, capsy
         ("JSON that is none", ["resolve", "org/model", "--speculation", "{"], 64, "--speculation"),
         ("JSON that is no object", ["resolve", "org/model", "--speculation", "[1]"], 64, "--speculation"),
         ("a folder with a revision", ["resolve", ".", "--revision", "x"], 64, "--revision"),
+        ("no checkpoint", ["resolve", ""], 2, "SpecInvalid: spec.model.uri"),
         ("a name that is no repository", ["resolve", "model"], 2, "SpecInvalid: spec.model.uri"),
         ("a repository that isn't there", ["resolve", "org/gone"], 2, "ModelUnauthorized: "),
         ("a file that isn't there", ["render", "-f", "/nowhere/cr.yaml"], 1, "/nowhere/cr.yaml"),
@@ -150,12 +151,24 @@ def test_a_recipe_that_cannot_be_used_is_refused_by_name(draft: Path, capsys: py
     ("case", "text", "words"),
     [
         ("no YAML", "{", "SpecInvalid: "),
+        ("no text", "\x80", "SpecInvalid: "),
+        ("nothing", "", "holds no SpeculatorDeployment"),
+        ("a depth that nobody writes", "[" * 20000, "SpecInvalid: "),
+        ("a date that doesn't exist", "kind: 2026-13-45", "SpecInvalid: "),
+        ("another version", "apiVersion: foo/v9\nkind: SpeculatorDeployment", "apiVersion must be"),
+        ("metadata that is text", "kind: SpeculatorDeployment\nmetadata: a", "metadata must be a map"),
+        ("a name that is a number", "kind: SpeculatorDeployment\nmetadata: {name: 1}", "metadata must be a map"),
+        (
+            "an annotation that is a number",
+            "kind: SpeculatorDeployment\nmetadata: {name: a, annotations: {speculators.dev/refresh: 5}}",
+            "put numbers in quotes",
+        ),
         ("another kind", "kind: Deployment", "SpecInvalid: "),
         ("a field that doesn't exist", "kind: SpeculatorDeployment\nmetadata: {name: a}\nspec: {modle: {}}", "spec.mo"),
     ],
 )
 def test_render_refuses(case: str, text: str, words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "cr.yaml").write_text(text)
+    (tmp_path / "cr.yaml").write_bytes(text.encode("latin-1"))
     code, out, err = run(capsys, "render", "-f", str(tmp_path / "cr.yaml"), "--checkpoint", str(tmp_path))
     assert (code, out) == (2, ""), case
     assert words in err, case

@@ -7,8 +7,9 @@ from dataclasses import replace
 import pytest
 
 from speculator_operator.core.status import Pod
-from speculator_operator.drafting import WRITE_SECONDS, Drafting, Key
+from speculator_operator.drafting import WRITE_SECONDS, Drafting
 from speculator_operator.scrape import MetricsUnreachable, Scraper
+from speculator_operator.workqueue import Key
 
 KEY = ("n", "a")
 WINDOW = 300.0
@@ -57,7 +58,7 @@ def world() -> World:
 
 
 def pod(name: str, *, ready: bool = True) -> Pod:
-    return Pod(name, f"uid-{name}", f"ip-{name}", 8000, "r1", ready, "")
+    return Pod(name, f"uid-{name}", f"ip-{name}", 8000, "r1", speculates=True, ready=ready, trouble="")
 
 
 async def test_a_pass_reads_a_ready_pod_once_and_others_never(world: World) -> None:
@@ -127,6 +128,25 @@ async def test_after_a_restart_the_old_value_stands_until_a_window_is_full(world
     new = world.drafting.acceptance(KEY, old)
     assert new is not None
     assert new["rate"] == "1.00"
+
+
+async def test_after_a_restart_a_rate_that_holds_wakes_nobody(world: World) -> None:
+    world.metrics.engines = {"ip-a": (10, 15)}
+    await world.drafting.look(KEY, [pod("a")])
+    world.drafting.acceptance(KEY, {"rate": "0.50", "pods": 1})
+    for reading in range(2, 42):
+        world.metrics.engines = {"ip-a": (10 * reading, 15 * reading)}
+        assert await world.read_again(WINDOW / 20) == []
+
+
+async def test_what_was_said_of_another_revision_is_dropped(world: World) -> None:
+    world.metrics.engines = {"ip-a": (0, 0)}
+    await world.drafting.look(KEY, [pod("a")])
+    world.metrics.engines = {"ip-a": (10, 15)}
+    await world.read_again(15)
+    assert world.drafting.acceptance(KEY, None) is not None
+    await world.drafting.look(KEY, [])
+    assert world.drafting.acceptance(KEY, None) is None
 
 
 async def test_pods_that_go_are_forgotten(world: World) -> None:

@@ -120,7 +120,10 @@ def test_only_what_an_apply_would_change_differs(case: str, observed: dict[str, 
         ("1Gi", "1024Mi", True),
         ("1G", "1000M", True),
         ("1e3", "1k", True),
-        ("1E", "1E", True),
+        ("1E", "1000P", True),
+        ("1Ei", "1", False),
+        ("100u", "1m", True),
+        ("1X", "1", False),
         ("1Gi", "1G", False),
         ("2", "2000m", True),
         ("none", "none", True),
@@ -134,6 +137,25 @@ def test_quantities_are_compared_by_their_worth(one: object, other: object, same
         "spec": {"limits": {"memory": other}},
     }
     assert plan.differs(desired, observed) is not same
+
+
+@pytest.mark.parametrize(
+    ("case", "labels", "owner", "expected"),
+    [
+        ("made by the Deployment", {"pod-template-hash": "abc"}, ("ReplicaSet", "a-abc"), True),
+        ("made by hand", {}, None, False),
+        ("made by hand, and labelled like one of ours", {"pod-template-hash": "abc"}, None, False),
+        ("made by another Deployment", {"pod-template-hash": "abc"}, ("ReplicaSet", "b-abc"), False),
+        ("made by a StatefulSet", {"pod-template-hash": "abc"}, ("StatefulSet", "a-abc"), False),
+        ("another resource's", {"pod-template-hash": "abc", api.NAME_LABEL: "b"}, ("ReplicaSet", "a-abc"), False),
+    ],
+)
+def test_only_pods_of_the_deployment_count(
+    case: str, labels: dict[str, str], owner: tuple[str, str] | None, expected: bool
+) -> None:
+    owners = [{"kind": owner[0], "name": owner[1], "controller": True}] if owner else []
+    pod = {"metadata": {"labels": {api.NAME_LABEL: "a", **labels}, "ownerReferences": owners}}
+    assert plan.is_pod_of("a", pod) is expected, case
 
 
 RESOURCE = api.SpeculatorDeployment.from_object(

@@ -222,6 +222,16 @@ async def test_a_draft_that_the_resource_names_is_pinned_too() -> None:
             "FlagContradictsField",
             "spec.parallelism.tensor",
         ),
+        ("a context that no canary fits in", {"engine": {"args": ["--max-model-len=16"]}}, "ArgsInvalid", "the canary"),
+        (
+            "a lookup that no canary matches",
+            {
+                "model": {"uri": "org/llama"},
+                "speculation": {"config": {"method": "ngram", "num_speculative_tokens": 3, "prompt_lookup_max": 32}},
+            },
+            "RecipeOverrideInvalid",
+            "prompt_lookup_min is 32",
+        ),
         ("an unknown flag", {"engine": {"args": ["--sed=42"]}}, "ArgsInvalid", "spec.engine.args[0]"),
         ("a flag that hides the proof", {"engine": {"args": ["--disable-log-stats"]}}, "FlagRefused", "log-stats"),
         ("a variable off the list", {"engine": {"env": [{"name": "LD_PRELOAD", "value": "x"}]}}, "EnvRefused", "LD_"),

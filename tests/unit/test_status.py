@@ -63,8 +63,23 @@ def deployment(
     }
 
 
-def pod(name: str, drafts: int | None = 5, *, ready: bool = True, trouble: str = "") -> Pod:
-    return Pod(name, f"uid-{name}", "10.0.0.1", 8000, "r1", ready, trouble, drafts)
+def _scaling() -> dict[str, Any]:
+    return deployment(1, 2, 2, type="Progressing", status="True", reason="NewReplicaSetAvailable")
+
+
+def _unobserved() -> dict[str, Any]:
+    """A Deployment whose last generation's time was up, and whose new one hasn't been looked at yet."""
+    made = deployment(1, 1, 3, type="Progressing", status="False", reason="ProgressDeadlineExceeded")
+    made["status"]["observedGeneration"] = 4
+    return made
+
+
+def pod(name: str, drafts: int | None = 5, *, ready: bool = True, trouble: str = "", speculates: bool = True) -> Pod:
+    return Pod(name, f"uid-{name}", "10.0.0.1", 8000, "r1", speculates, ready, trouble, drafts)
+
+
+def plain(name: str) -> Pod:
+    return pod(name, 0, speculates=False)
 
 
 CONVERGED = Facts(
@@ -181,8 +196,28 @@ def said(facts: Facts, **spec: Any) -> dict[str, tuple[str, str]]:
         ),
         (
             "a regular model",
-            replace(CONVERGED, resolved=PLAIN, pods=(pod("p1", 0), pod("p2", 0))),
+            replace(CONVERGED, resolved=PLAIN, pods=(plain("p1"), plain("p2"))),
             {"SpeculationActive": ("False", "RegularModel"), "Ready": ("True", "Reconciled")},
+        ),
+        (
+            "speculation is being switched off, and a pod still drafts",
+            replace(CONVERGED, resolved=PLAIN, pods=(pod("old"), plain("new"))),
+            {"SpeculationActive": ("False", "RegularModel")},
+        ),
+        (
+            "speculation was switched off, and no new pod is ready yet",
+            replace(CONVERGED, resolved=PLAIN, pods=(pod("old"),)),
+            {"SpeculationActive": ("True", "Drafting")},
+        ),
+        (
+            "speculation is being switched on, and an old pod runs without",
+            replace(CONVERGED, pods=(pod("new"), plain("old"))),
+            {"SpeculationActive": ("False", "NotDrafting")},
+        ),
+        (
+            "the deadline that passed was the last generation's",
+            replace(CONVERGED, deployment=_unobserved()),
+            {"Stalled": ("False", "Progressing"), "Ready": ("False", "Progressing")},
         ),
         (
             "a regular model before its pods are there",
@@ -203,7 +238,12 @@ def test_conditions_say(case: str, facts: Facts, expected: dict[str, tuple[str, 
         ("somebody paused it", {"spec": {"replicas": 2, "paused": True}}, "paused; resume it with kubectl rollout"),
         (
             "the namespace's quota is used up",
-            {"status": {"conditions": [{"type": "ReplicaFailure", "status": "True", "message": "exceeded quota"}]}},
+            {
+                "status": {
+                    "observedGeneration": 5,
+                    "conditions": [{"type": "ReplicaFailure", "status": "True", "message": "exceeded quota"}],
+                }
+            },
             "exceeded quota",
         ),
     ],
@@ -256,6 +296,21 @@ def test_a_pod_that_is_not_ready_says_why(case: str, podstatus: dict[str, Any], 
     assert status.pod({"metadata": {"name": "p", "uid": "u"}, "status": podstatus}).trouble == trouble, case
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("GET https://hub/f.safetensors?X-Amz-Signature=abc failed", "GET https://hub/f.safetensors?... failed"),
+        ("proxy http://user:secret@proxy:3128 refused", "proxy http://proxy:3128 refused"),
+        ("token hf_abcdefghijklmnop is invalid", "token hf_... is invalid"),
+        ("ValueError: what?", "ValueError: what?"),
+    ],
+)
+def test_last_words_are_told_without_secrets(words: str, said: str) -> None:
+    ended = {"state": {"terminated": {"exitCode": 1, "message": words}}}
+    manifest = {"metadata": {"name": "p", "uid": "u"}, "status": {"containerStatuses": [ended]}}
+    assert status.pod(manifest).trouble == f"the container ended with code 1: {said}"
+
+
 def test_a_pod_is_asked_at_its_own_port() -> None:
     ports = [{"name": "metrics", "containerPort": 9090}, {"name": "http", "containerPort": 8123}]
     manifest = {"metadata": {"name": "p", "uid": "u"}, "spec": {"containers": [{"name": "sidecar"}, {"ports": ports}]}}
@@ -286,7 +341,11 @@ def test_events_tell_turns_and_not_steps() -> None:
     def told(before: dict[str, Any], after: dict[str, Any]) -> list[tuple[str, str]]:
         return [(event.type, event.reason) for event in status.events(before, after)]
 
+    scaling = status.status(resource(), replace(CONVERGED, deployment=_scaling()), NOW, ready)
+
     assert told({}, start) == []
+    assert told(ready, scaling) == []
+    assert told(scaling, ready) == []
     assert told(start, pinned) == [("Normal", "Resolved")]
     assert told(pinned, ready) == [("Normal", "Reconciled"), ("Normal", "Drafting")]
     assert told(ready, ready) == []

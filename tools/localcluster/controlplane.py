@@ -29,6 +29,8 @@ POLL_SECONDS = 0.1
 ADMIN = "admin"
 LOOPBACK = "127.0.0.1"
 
+#: ``--for=condition`` fails where there are no conditions yet.
+ESTABLISHED = '--for=jsonpath={.status.conditions[?(@.type=="Established")].status}=True'
 #: Users that are known beside the administrator, with their groups. They may do nothing until a binding says so.
 USERS: Mapping[str, Sequence[str]] = {"operator": (), "nobody": ()}
 
@@ -160,6 +162,11 @@ class ControlPlane:
         if check and done.returncode != 0:
             raise KubectlFailed(f"kubectl {' '.join(args)}: {done.stderr.strip()}")
         return done.stdout if check else done.stdout + done.stderr
+
+    def define(self, definition: Path) -> None:
+        """Applies a custom resource definition, and waits until the API server serves it."""
+        self.kubectl("apply", "--server-side", "-f", str(definition))
+        self.kubectl("wait", ESTABLISHED, "--timeout=30s", "-f", str(definition))
 
     def apply(self, *objects: Mapping[str, Any]) -> None:
         """Applies objects as the administrator."""

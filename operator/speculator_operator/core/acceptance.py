@@ -77,7 +77,8 @@ class Window:
         return self.readings[-1][0] - self.readings[0][0]
 
     def total(self) -> Counters:
-        """What was counted between the first and the last reading: not the canary, which forces its tokens."""
+        """What was counted between the first and the last reading: not the canary, which forces its tokens, unless the
+        engine began anew in between."""
         readings = [counters for _, counters in self.readings]
         return sum((later.since(earlier) for earlier, later in itertools.pairwise(readings)), Counters())
 

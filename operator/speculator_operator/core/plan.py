@@ -8,6 +8,7 @@ something that we want not there, and do we still own something that we no longe
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Mapping
 from decimal import Decimal, InvalidOperation
 from enum import Enum
@@ -33,8 +34,10 @@ _LIST_KEYS = {
 _QUANTITIES = ("limits", "requests")
 _SUFFIXES = {
     "n": Decimal("1e-9"), "u": Decimal("1e-6"), "m": Decimal("1e-3"),
-    "k": Decimal(10**3), "M": Decimal(10**6), "G": Decimal(10**9), "T": Decimal(10**12), "P": Decimal(10**15),
+    "": Decimal(1), "k": Decimal(10**3), "M": Decimal(10**6), "G": Decimal(10**9), "T": Decimal(10**12),
+    "P": Decimal(10**15), "E": Decimal(10**18),
     "Ki": Decimal(2**10), "Mi": Decimal(2**20), "Gi": Decimal(2**30), "Ti": Decimal(2**40), "Pi": Decimal(2**50),
+    "Ei": Decimal(2**60),
 }  # fmt: skip
 
 
@@ -57,6 +60,15 @@ def ownership(resource: api.SpeculatorDeployment, live: Manifest) -> Ownership:
         return Ownership.OURS
     namesake = controller["kind"] == api.KIND and controller["apiVersion"].partition("/")[0] == api.GROUP
     return Ownership.PREDECESSOR if namesake and controller["name"] == resource.name else Ownership.FOREIGN
+
+
+def is_pod_of(name: str, pod: Manifest) -> bool:
+    """Whether a pod that bears a resource's label was made by the resource's Deployment."""
+    labels, owners = pod["metadata"].get("labels") or {}, pod["metadata"].get("ownerReferences") or []
+    replica_set = f"{name}-{labels.get('pod-template-hash')}"
+    return labels.get(api.NAME_LABEL) == name and any(
+        owner.get("controller") and (owner["kind"], owner["name"]) == ("ReplicaSet", replica_set) for owner in owners
+    )
 
 
 def unowned(resource: api.SpeculatorDeployment, live: Iterable[Manifest | None]) -> OperatorError | None:
@@ -113,9 +125,11 @@ def _quantity(value: Any) -> Any:
     suffix = text.lstrip("+-0123456789.")
     try:
         if suffix[:1] in ("e", "E") and suffix[1:].lstrip("+-").isdigit():
-            return Decimal(text)
-        return Decimal(text.removesuffix(suffix)) * _SUFFIXES.get(suffix, Decimal(1))
-    except InvalidOperation:
+            worth = Decimal(text)
+        else:
+            worth = Decimal(text.removesuffix(suffix)) * _SUFFIXES[suffix]
+        return math.ceil(worth * 1000)  # as the API server rounds what a container asks for
+    except (InvalidOperation, KeyError):
         return text
 
 

@@ -22,6 +22,11 @@ TRIES = 3
 TIMEOUT_SECONDS = 30
 BUDGET_SECONDS = TRIES * (TIMEOUT_SECONDS + 10)
 
+#: The canary's size: what a context must hold, and what a prompt lookup can find a match in.
+PROMPT_TOKENS = 8
+OUTPUT_TOKENS = 16
+CANARY_TOKENS = PROMPT_TOKENS + TRIES + OUTPUT_TOKENS
+
 WORK_SECONDS = TIMEOUT_SECONDS - 8  # what remains is for ending the container
 POLL_SECONDS = 4  # the engine's statistics follow its output
 READ_LIMIT = 8 << 20
@@ -91,9 +96,9 @@ def canary(port: int, attempt: int) -> str:
     """
     token = 10 + attempt
     body = {
-        "prompt": [token] * (8 + attempt),
+        "prompt": [token] * (PROMPT_TOKENS + attempt),
         "allowed_token_ids": [token],
-        "max_tokens": 16,
+        "max_tokens": OUTPUT_TOKENS,
         "temperature": 0,
         "ignore_eos": True,
     }
@@ -115,7 +120,9 @@ def next_attempt() -> int:
     started = (PROC / "1" / "stat").read_text().rpartition(")")[2].split()[19]
     state = STATE / f".proof-{started}"
     attempt = 1 + (int(state.read_text()) if state.exists() else 0)
-    state.write_text(str(attempt))
+    written = STATE / ".proof"
+    written.write_text(str(attempt))
+    written.rename(state)  # whole, or not at all: a probe may be killed at any moment
     return attempt
 
 

@@ -180,7 +180,7 @@ def pod_template(resource: api.SpeculatorDeployment, resolved: Resolved, setting
     return {
         "metadata": {"labels": labels, "annotations": annotations},
         "spec": {
-            **{key: value for key, value in typed.items() if value not in ({}, [])},
+            **_as_kept(typed),
             "terminationGracePeriodSeconds": pod.termination_grace_period_seconds,
             "automountServiceAccountToken": False,
             "enableServiceLinks": False,
@@ -199,6 +199,23 @@ def pod_template(resource: api.SpeculatorDeployment, resolved: Resolved, setting
             ],
         },
     }
+
+
+def _as_kept(value: Any) -> Any:
+    """A part of a PodSpec without what the API server leaves out: null, empty text, empty lists, empty maps of text.
+
+    An empty selector (it selects everything) is not the same as none, and stays.
+    """
+    if isinstance(value, dict):
+        parts = {name: _as_kept(part) for name, part in value.items()}
+        return {
+            name: part
+            for name, part in parts.items()
+            if part not in (None, "", []) and not (part == {} and name in ("matchLabels", "nodeSelector"))
+        }
+    if isinstance(value, list):
+        return [_as_kept(part) for part in value]
+    return value
 
 
 def _labels(name: str) -> dict[str, str]:

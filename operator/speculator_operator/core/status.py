@@ -6,6 +6,7 @@ Nothing here is read back as state: the status that was is only looked at for tr
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -24,7 +25,7 @@ TRUE, FALSE, UNKNOWN = "True", "False", "Unknown"
 
 @dataclass(frozen=True)
 class Pod:
-    """What one pod of the resource says.
+    """What one pod of the resource says. ``speculates`` is whether its command has a speculative config.
 
     ``drafts`` counts the drafts that its engine has verified (0 where it runs without speculation), None where its
     metrics can't be read. ``trouble`` is why they can't, or why the pod isn't ready, in its own or the kubelet's words.
@@ -35,6 +36,7 @@ class Pod:
     address: str
     port: int
     revision: str
+    speculates: bool
     ready: bool
     trouble: str
     drafts: int | None = None
@@ -76,6 +78,7 @@ def pod(manifest: dict[str, Any]) -> Pod:
         address=status.get("podIP") or "",
         port=_port(manifest),
         revision=(metadata.get("labels") or {}).get(api.REVISION_LABEL, ""),
+        speculates=_speculates(manifest),
         ready=ready,
         trouble="" if ready or leaving else _trouble(status, conditions),
     )
@@ -160,6 +163,8 @@ def events(before: dict[str, Any], after: dict[str, Any]) -> Iterator[Event]:
             continue
         if (type_, value) == (ConditionType.STALLED, TRUE) or reason == Reason.NOT_DRAFTING:
             yield Event("Warning", reason, condition["message"])
+        elif type_ == ConditionType.READY and was.get("reason") == Reason.SCALING:
+            continue
         elif value == TRUE and type_ in (ConditionType.READY, ConditionType.RESOLVED, ConditionType.SPECULATION_ACTIVE):
             yield Event("Normal", reason, condition["message"])
 
@@ -168,7 +173,7 @@ def complete(deployment: dict[str, Any]) -> bool:
     """Whether a Deployment is rolled out and every replica available, as ``kubectl rollout status`` sees it."""
     live, wanted = deployment.get("status") or {}, deployment["spec"]["replicas"]
     return bool(
-        live.get("observedGeneration", 0) >= deployment["metadata"]["generation"]
+        _observed(deployment)
         and live.get("updatedReplicas", 0) == wanted
         and live.get("replicas", 0) == wanted
         and live.get("availableReplicas", 0) == wanted
@@ -179,7 +184,7 @@ def _stalled(facts: Facts) -> tuple[str, str] | None:
     if isinstance(facts.problem, Refused):
         return facts.problem.reason, facts.problem.message
     progressing = _deployment_condition(facts.deployment, "Progressing")
-    if not facts.problem and progressing.get("reason") == "ProgressDeadlineExceeded":
+    if not facts.problem and _observed(facts.deployment) and progressing.get("reason") == "ProgressDeadlineExceeded":
         words = _troubles(facts) or progressing.get("message", "")
         return Reason.NOT_PROVEN, f"New pods did not become ready within the progress deadline. {words}"
     return None
@@ -196,9 +201,10 @@ def _reconciling(resource: api.SpeculatorDeployment, facts: Facts) -> tuple[str,
     wanted = 0 if resource.spec.suspend else resource.spec.replicas
     updated, available = live.get("updatedReplicas", 0), live.get("availableReplicas", 0)
     said = f"{available} of {_count(wanted, 'pod')} available, {updated} of the current revision. {_hindrance(facts)}"
-    rolled_out = updated == live.get("replicas", 0) and live.get("observedGeneration", 0) > 1
-    seen = _deployment_condition(facts.deployment, "Progressing").get("reason") == "NewReplicaSetAvailable"
-    return (Reason.SCALING if rolled_out and seen else Reason.PROGRESSING), said.rstrip()
+    progressing = _deployment_condition(facts.deployment, "Progressing").get("reason")
+    rolled_out = _observed(facts.deployment) and progressing == "NewReplicaSetAvailable"
+    scaling = rolled_out and updated == live.get("replicas", 0)
+    return (Reason.SCALING if scaling else Reason.PROGRESSING), said.rstrip()
 
 
 def _hindrance(facts: Facts) -> str:
@@ -206,7 +212,9 @@ def _hindrance(facts: Facts) -> str:
     if facts.deployment and facts.deployment["spec"].get("paused"):
         return "The Deployment is paused; resume it with kubectl rollout resume"
     failure = _deployment_condition(facts.deployment, "ReplicaFailure")
-    return str(failure.get("message", "")) if failure.get("status") == TRUE else _troubles(facts)
+    if failure.get("status") == TRUE and _observed(facts.deployment):
+        return str(failure.get("message", ""))
+    return _troubles(facts)
 
 
 def _done(resource: api.SpeculatorDeployment) -> tuple[str, str]:
@@ -216,13 +224,16 @@ def _done(resource: api.SpeculatorDeployment) -> tuple[str, str]:
 
 
 def _speculation(facts: Facts, ready: list[Pod]) -> tuple[str, str, str]:
-    drafting = [pod for pod in ready if pod.drafts]
+    plain = [pod for pod in ready if not pod.speculates]
     idle = [pod for pod in ready if pod.drafts == 0]
-    off = facts.resolved.off if facts.resolved else None
-    if off and facts.resolved and not drafting:
-        return FALSE, off, facts.resolved.summary()
+    drafting = [pod for pod in ready if pod.drafts]
+    if facts.resolved and facts.resolved.off and (plain or not ready):
+        return FALSE, facts.resolved.off, facts.resolved.summary()
     if not ready:
         return UNKNOWN, Reason.NO_READY_PODS, "No pod is ready, so nothing can be said of what it does"
+    if plain:
+        said = f"{len(plain)} of {_count(len(ready), 'ready pod')} runs without speculation: {plain[0].name}"
+        return FALSE, Reason.NOT_DRAFTING, said
     if idle:
         names = ", ".join(pod.name for pod in idle[:3])
         return FALSE, Reason.NOT_DRAFTING, f"{len(idle)} of {_count(len(ready), 'ready pod')} drafted nothing: {names}"
@@ -231,6 +242,12 @@ def _speculation(facts: Facts, ready: list[Pod]) -> tuple[str, str, str]:
         said = f"{len(silent)} of {_count(len(ready), 'ready pod')} can't be asked. Pod {silent[0].name}: "
         return UNKNOWN, Reason.METRICS_UNREACHABLE, said + silent[0].trouble
     return TRUE, Reason.DRAFTING, f"The engine of every ready pod ({len(ready)}) has verified drafts"
+
+
+def _speculates(manifest: dict[str, Any]) -> bool:
+    containers = (manifest.get("spec") or {}).get("containers") or []
+    args = [arg for container in containers for arg in container.get("args") or []]
+    return any(arg.startswith("--speculative-config=") for arg in args)
 
 
 def _port(manifest: dict[str, Any]) -> int:
@@ -245,7 +262,7 @@ def _trouble(status: dict[str, Any], conditions: dict[str, Any]) -> str:
     for container in status.get("containerStatuses") or []:
         ended = (container.get("lastState") or {}).get("terminated") or (container.get("state") or {}).get("terminated")
         if ended:
-            words = (ended.get("message") or ended.get("reason") or "").strip()
+            words = _redacted((ended.get("message") or ended.get("reason") or "").strip())
             return f"the container ended with code {ended.get('exitCode')}: {words[-600:]}"
         waiting = (container.get("state") or {}).get("waiting") or {}
         if waiting.get("reason") not in (None, "ContainerCreating", "PodInitializing"):
@@ -254,17 +271,30 @@ def _trouble(status: dict[str, Any], conditions: dict[str, Any]) -> str:
     return str(scheduled.get("message", "")) if scheduled.get("status") == FALSE else ""
 
 
+def _redacted(text: str) -> str:
+    """An engine's last words without what may be secret in them: passwords and signatures in addresses, and tokens."""
+    text = re.sub(r"(?i)\b([a-z][a-z0-9+.-]*://)[^\s/@]*@", r"\1", text)
+    text = re.sub(r"(?i)\b([a-z][a-z0-9+.-]*://[^\s?]*)\?\S*", r"\1?...", text)
+    return re.sub(r"\bhf_[A-Za-z0-9]{8,}", "hf_...", text)
+
+
 def _troubles(facts: Facts) -> str:
     """The first pod in trouble speaks for all: the newest revision's, if one of them is."""
     pods = sorted(
         (pod for pod in facts.pods if pod.trouble and not pod.ready),
-        key=lambda pod: (_of_revision(pod, facts), pod.name),
+        key=lambda pod: (_is_older(pod, facts), pod.name),
     )
     return f"Pod {pods[0].name}: {pods[0].trouble}" if pods else ""
 
 
-def _of_revision(pod: Pod, facts: Facts) -> bool:
+def _is_older(pod: Pod, facts: Facts) -> bool:
     return not (facts.revision or "").endswith(f"-{pod.revision}")
+
+
+def _observed(deployment: dict[str, Any] | None) -> bool:
+    """Whether a Deployment's status is of its current generation, rather than of what was wanted before."""
+    live = (deployment or {}).get("status") or {}
+    return bool(deployment and live.get("observedGeneration", 0) >= deployment["metadata"]["generation"])
 
 
 def _deployment_condition(deployment: dict[str, Any] | None, type_: str) -> dict[str, Any]:
