@@ -8,6 +8,7 @@ import time
 from collections.abc import Collection
 
 import kopf
+from prometheus_client import start_http_server
 
 from . import api, handlers
 from .cluster import Cluster, ClusterError
@@ -27,6 +28,8 @@ log = logging.getLogger(__name__)
 
 async def run(settings: Settings, namespaces: Collection[str]) -> None:
     """Watches, queues and reconciles. No namespaces are all of them."""
+    if settings.metrics_port:
+        start_http_server(settings.metrics_port)
     queue: WorkQueue[Key] = WorkQueue()
     watched = Watched()
     registry = kopf.OperatorRegistry()

@@ -33,6 +33,8 @@ class Settings(BaseModel):
     """How often ready pods' metrics are read."""
     acceptance_window: Seconds = 300.0
     """What acceptance in status is an average over."""
+    metrics_port: Annotated[int, Field(ge=1024, le=65535)] | None = None
+    """Where the operator's own metrics are served; nowhere by default."""
     workers: Count = 8
     """Passes that run at the same time, each over another resource."""
     requests_in_flight: Count = 32

@@ -7,8 +7,10 @@ every write, watch, right and rollout.
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -548,12 +550,19 @@ def test_a_second_pass_writes_nothing_and_lists_nothing(world: World, proxy: Api
 def test_an_operator_that_is_there_before_its_definition_waits_for_it(hub: Hub, tmp_path: Path) -> None:
     with ControlPlane() as cluster:
         grant(cluster)
-        with Operator(cluster, tmp_path / "operator.log", settings={"hf_endpoint": hub.url}) as operator:
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        settings = {"hf_endpoint": hub.url, "metrics_port": port}
+        with Operator(cluster, tmp_path / "operator.log", settings=settings) as operator:
             eventually(lambda: "install it with kubectl apply" in operator.log)
             cluster.define(CRD)
             body = {"apiVersion": api.API_VERSION, "kind": api.KIND, "metadata": {"name": "a", "namespace": "default"}}
             cluster.apply({**body, "spec": {"model": {"uri": "org/draft"}}})
             cluster.kubectl("wait", "--for=condition=Resolved", "--timeout=30s", "spd/a")
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:  # noqa: S310
+                metrics = answer.read().decode()
+            assert 'rest_client_requests_total{code="200",method="PATCH"}' in metrics
+            assert "workqueue_depth 0.0" in metrics
 
 
 def test_the_same_operator_renders_the_same_bytes(world: World) -> None:
