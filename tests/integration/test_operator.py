@@ -346,7 +346,7 @@ def test_inputs_that_the_api_server_refuses_leave_what_serves_looked_after(world
         world.becomes(Stalled=("True", "ChildRefused"), Available=("True", "Serving"))
         eventually(lambda: world.get("spd")["status"]["readyReplicas"] == 2)
         world.kubectl("delete", "deployment", "a")
-        eventually(lambda: world.get("deployment")["status"]["readyReplicas"] == 2, within=60)
+        eventually(lambda: [it["status"].get("readyReplicas") for it in world.items("deployments")] == [2], within=60)
         assert world.get("deployment")["spec"]["template"] == template
         world.apply(replicas=2)
         world.ready()
