@@ -29,6 +29,7 @@ from pydantic.alias_generators import to_camel
 from pydantic_core import PydanticCustomError, core_schema
 
 from .errors import Refused
+from .reference import REVISION_PATTERN, URI_PATTERN, Kind, Reference
 
 GROUP = "speculators.dev"
 VERSION = "v1alpha1"
@@ -46,12 +47,6 @@ REVISION_LABEL = f"{GROUP}/revision"
 #: Children bear the resource's name, and a pod's name adds 11 characters to the Deployment's.
 NAME_MAX_LENGTH = 52
 NAME_PATTERN = r"^[a-z]([-a-z0-9]*[a-z0-9])?$"
-#: ``org/repo``, or ``hf://org/repo[@revision]``. Neither half can start with a dash, so none is ever read as a flag.
-URI_PATTERN = (
-    r"^(hf://)?[A-Za-z0-9][A-Za-z0-9._-]{0,95}/[A-Za-z0-9][A-Za-z0-9._-]{0,95}(@[A-Za-z0-9][A-Za-z0-9._/-]{0,127})?$"
-)
-REPOSITORY_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,95}/[A-Za-z0-9][A-Za-z0-9._-]{0,95}$"
-REVISION_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,127}$"
 # Kubernetes' own: what it would refuse in a child is refused here first, where the field has a name. Patterns keep to
 # what Go's and Rust's expressions have in common, for both read them: the API server and pydantic.
 SUBDOMAIN_PATTERN = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"
@@ -304,7 +299,7 @@ def _bounded(value: dict[str, Any]) -> dict[str, Any]:
 
 Name = Annotated[str, Field(min_length=1, max_length=253, pattern=SUBDOMAIN_PATTERN)]
 Revision = Annotated[str, Field(min_length=1, max_length=128, pattern=REVISION_PATTERN)]
-Uri = Annotated[str, Field(min_length=3, max_length=330, pattern=URI_PATTERN)]
+Uri = Annotated[str, Field(min_length=3, max_length=1024)]
 Size = Annotated[int, Field(strict=True, ge=1, le=64)]
 Quantity = Annotated[
     int | str,
@@ -355,27 +350,44 @@ Free = Annotated[
 class Source(_Model):
     rules = (
         Rule(
+            cel=f"self.uri.matches('{URI_PATTERN}')",
+            holds=lambda source: bool(re.fullmatch(URI_PATTERN[1:-1], source.uri)),
+            field=".uri",
+            message="must be org/repo or hf://org/repo@revision, pvc://claim/path, oci://image@sha256:.../path, "
+            "s3://bucket/prefix or gs://bucket/prefix",
+        ),
+        Rule(
             cel="!has(self.revision) || !self.uri.contains('@') || self.uri.endsWith('@' + self.revision)",
             holds=lambda source: not source.revision or source.uri.partition("@")[2] in ("", source.revision),
             field=".revision",
             message="revision and the uri's @revision differ; give one of them",
         ),
+        Rule(
+            cel="!has(self.revision) || !self.uri.contains('://') || self.uri.startsWith('hf://')",
+            holds=lambda source: not source.revision or source.reference.kind is Kind.HUB,
+            field=".revision",
+            message="only a repository of the hub has revisions; leave it out",
+        ),
+        Rule(
+            cel="!self.uri.startsWith('oci://') || self.uri.contains('@sha256:')",
+            holds=lambda source: source.reference.kind is not Kind.IMAGE or "@" in source.reference.name,
+            field=".uri",
+            message="an image is named by its digest, since a tag can move: oci://registry/image@sha256:...",
+            reason=Reason.IMAGE_UNPINNED,
+        ),
     )
 
     uri: Uri
-    """The repository: `org/repo`, or `hf://org/repo[@revision]`."""
+    """The checkpoint: `org/repo` or `hf://org/repo[@revision]` (the hub), `pvc://claim/path` (a claim),
+    `oci://image@sha256:.../path` (an image volume), `s3://bucket/prefix` or `gs://bucket/prefix` (object storage)."""
     revision: Revision | None = None
     """Branch, tag or commit. Whatever it is, it is pinned to a commit. By default the repository's main branch."""
 
     @property
-    def repository(self) -> str:
-        """The bare ``org/repo``."""
-        return self.uri.removeprefix("hf://").partition("@")[0]
-
-    @property
-    def wanted_revision(self) -> str | None:
-        """The revision asked for, by field or in the URI."""
-        return self.revision or self.uri.partition("@")[2] or None
+    def reference(self) -> Reference:
+        """Where it is, at the revision asked for by field or in the URI."""
+        reference = Reference.parse(self.uri)
+        return reference.at(self.revision) if self.revision else reference
 
 
 class Model(Source):

@@ -25,6 +25,7 @@ from .core.checkpoint import Snapshot
 from .crd import manifest
 from .errors import Refused, Waiting
 from .hub import Hub, read_folder
+from .reference import Reference
 from .resolution import Read, resolve
 from .settings import Settings, variable
 
@@ -157,14 +158,14 @@ def _resolve(arguments: argparse.Namespace, settings: Settings) -> int:
 def _folder_first(folder: Snapshot, read: Read) -> Read:
     """Reads ``_FOLDER`` from the folder, and the rest, as far as it can be reached, from the hub."""
 
-    async def read_either(repository: str, revision: str | None) -> Snapshot:
-        if repository == _FOLDER:
+    async def read_either(reference: Reference) -> Snapshot:
+        if reference.uri == _FOLDER:
             return folder
         try:
-            return await read(repository, revision)
+            return await read(reference)
         except Waiting as problem:
-            print(f"warning: {repository} is not pinned or checked. {problem}", file=sys.stderr)
-            return Snapshot(repository, None, {})
+            print(f"warning: {reference.uri} is not pinned or checked. {problem}", file=sys.stderr)
+            return Snapshot(reference.uri, None, {})
 
     return read_either
 
@@ -223,18 +224,17 @@ def _offline(arguments: argparse.Namespace, resource: api.SpeculatorDeployment, 
     """Reads from the folders given, and from the hub what no folder stands in for, if no folder is given at all."""
     if arguments.checkpoint is None:
         return Hub(settings.hf_endpoint, timeout=settings.hub_timeout).read
-    folders = {resource.spec.model.repository: arguments.checkpoint}
+    folders = {resource.spec.model.reference.uri: arguments.checkpoint}
 
-    async def read(repository: str, revision: str | None) -> Snapshot:
-        del revision  # a folder has none
-        folder = folders.get(repository, arguments.verifier_checkpoint)
+    async def read(reference: Reference) -> Snapshot:
+        folder = folders.get(reference.uri, arguments.verifier_checkpoint)
         if folder is None:
             print(
-                f"warning: {repository} was not read: it is neither checked nor pinned (see --verifier-checkpoint)",
+                f"warning: {reference.uri} was not read: it is neither checked nor pinned (see --verifier-checkpoint)",
                 file=sys.stderr,
             )
-            return Snapshot(repository, None, {})
-        return read_folder(folder, repository)
+            return Snapshot(reference.uri, None, {})
+        return read_folder(folder, reference.uri)
 
     return read
 

@@ -45,6 +45,7 @@ from huggingface_hub.utils import hf_raise_for_status, parse_ratelimit_headers  
 from speculator_operator.api import Reason
 from speculator_operator.core.checkpoint import Snapshot
 from speculator_operator.errors import OperatorError, Refused, Waiting
+from speculator_operator.reference import Reference
 
 CONFIG = "config.json"
 MAX_BYTES = 8 * 1024 * 1024
@@ -89,15 +90,15 @@ class Hub:
         self._readers = 0
         self._kept: dict[tuple[str, str], tuple[float, bytes]] = {}
 
-    async def read(self, uri: str, revision: str | None) -> Snapshot:
-        """The config of the repository ``uri`` at ``revision`` (a branch, tag or commit; None is ``main``).
+    async def read(self, reference: Reference) -> Snapshot:
+        """The config of a repository at its revision (a branch, tag or commit; None is ``main``).
 
         Raises:
             Refused: ``ModelUnauthorized``, ``ModelGated``, ``ModelNotFound``, ``RevisionNotFound``, ``ConfigMissing``,
                 ``ConfigMalformed``, ``ConfigTooLarge``.
             Waiting: ``HubThrottled``, ``HubUnavailable``.
         """
-        wanted = revision or constants.DEFAULT_REVISION
+        uri, wanted = reference.name, reference.revision or constants.DEFAULT_REVISION
         if not _REPOSITORY.fullmatch(uri) or ".." in uri:
             raise Refused(
                 Reason.MODEL_NOT_FOUND,

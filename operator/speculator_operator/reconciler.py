@@ -24,6 +24,7 @@ from .core.render import Manifest
 from .core.status import Facts
 from .drafting import Drafting
 from .errors import OperatorError, Refused, Waiting
+from .reference import Kind, Reference
 from .resolution import Read, resolve
 from .settings import Settings
 from .workqueue import Key
@@ -324,8 +325,9 @@ def _pinned_read(read: Read, name: str, before: Mapping[str, Any]) -> Read:
         return read
     known = {Identity.model_validate(resolved[role]) for role in ("model", "draft", "verifier") if role in resolved}
 
-    async def at_known_commit(repository: str, revision: str | None) -> Snapshot:
-        commits = [identity.revision for identity in known if identity.uri == repository]
-        return await read(repository, commits[0] if len(commits) == 1 else revision)
+    async def at_known_commit(reference: Reference) -> Snapshot:
+        commits = [identity.revision for identity in known if identity.uri == reference.uri]
+        hub = reference.kind is Kind.HUB and len(commits) == 1
+        return await read(reference.at(commits[0]) if hub else reference)
 
     return at_known_commit

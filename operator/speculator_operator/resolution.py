@@ -16,10 +16,11 @@ from .core.checkpoint import Recipe, Snapshot
 from .core.engine_args import ArgFields
 from .core.render import shutdown_timeout
 from .errors import Refused
+from .reference import Reference
 from .settings import Settings
 
-#: (repository, revision or None) -> what was read of it, at the commit that the revision means now.
-Read = Callable[[str, str | None], Awaitable[Snapshot]]
+#: What was read of a model, pinned to what its reference means now.
+Read = Callable[[Reference], Awaitable[Snapshot]]
 
 _RECIPE = "the checkpoint's recipe"
 
@@ -126,14 +127,14 @@ async def resolve(resource: SpeculatorDeployment, settings: Settings, read: Read
 async def _read_models(
     spec: api.SpeculatorDeploymentSpec, revision: str | None, version: str, overrides: Mapping[str, Any], read: Read
 ) -> _Models:
-    model = await read(spec.model.repository, revision)
+    model = await read(spec.model.reference.at(revision))
     recipe = checkpoint.read_recipe(model.config, engine_version=version)
     disabled = Reason.DISABLED if spec.speculation.mode is SpeculationMode.DISABLED else None
     if recipe:
         if spec.verifier:
-            verifier = await read(spec.verifier.repository, spec.verifier.wanted_revision)
+            verifier = await read(spec.verifier.reference)
             return _Models(model, verifier, "spec.verifier", draft=model, recipe=recipe, off=disabled)
-        verifier = await read(checkpoint.verifier_repository(recipe), None)
+        verifier = await read(checkpoint.verifier_reference(recipe))
         source = "the checkpoint's speculators_config.verifier.name_or_path"
         return _Models(model, verifier, source, draft=model, recipe=recipe, off=disabled)
 
@@ -171,7 +172,7 @@ async def _read_given_draft(
     reference = engine.draft_reference(overrides)
     if reference is None:
         return None, None
-    draft = await read(*reference)
+    draft = await read(reference)
     return draft, checkpoint.read_recipe(draft.config, engine_version=version)
 
 

@@ -14,9 +14,11 @@ import pytest
 from speculator_operator import hub as hub_module
 from speculator_operator.errors import OperatorError, Refused, Waiting
 from speculator_operator.hub import Hub
+from speculator_operator.reference import Kind, Reference
 from tools import testhub
 
 REPO = "org/model"
+MODEL = Reference(Kind.HUB, REPO)
 CONFIG = {"model_type": "llama", "hidden_size": 64}
 TIMEOUT = 5.0
 
@@ -34,7 +36,7 @@ def client(server: testhub.Hub, **options: Any) -> Hub:
 
 async def failure(hub: Hub, uri: str = REPO, revision: str | None = None) -> OperatorError:
     with pytest.raises(OperatorError) as raised:
-        await hub.read(uri, revision)
+        await hub.read(Reference(Kind.HUB, uri, revision=revision))
     return raised.value
 
 
@@ -45,9 +47,9 @@ async def test_a_branch_is_read_at_its_commit(server: testhub.Hub) -> None:
     old = server.commit(REPO, {"config.json": b'{"age": "old"}'}, branch="feature/x")
     new = server.commit(REPO, {"config.json": b'{"age": "new"}'}, branch="feature/x")
 
-    branch = await client(server).read(REPO, "feature/x")
-    pinned = await client(server).read(REPO, old)
-    main = await client(server).read(REPO, None)
+    branch = await client(server).read(MODEL.at("feature/x"))
+    pinned = await client(server).read(MODEL.at(old))
+    main = await client(server).read(MODEL)
 
     assert (branch.uri, branch.revision, branch.config) == (REPO, new, {"age": "new"})
     assert (pinned.revision, pinned.config) == (old, {"age": "old"})
@@ -62,7 +64,7 @@ async def test_a_branch_that_moves_between_the_two_requests_changes_nothing(serv
             server.commit(REPO, {"config.json": b'{"age": "after"}'})
 
     server.observe = move
-    snapshot = await client(server).read(REPO, "main")
+    snapshot = await client(server).read(MODEL.at("main"))
 
     assert (snapshot.revision, snapshot.config) == (before, {"age": "before"})
     assert [request.path for request in server.requests][-1] == f"/{REPO}/resolve/{before}/config.json"
@@ -70,25 +72,25 @@ async def test_a_branch_that_moves_between_the_two_requests_changes_nothing(serv
 
 async def test_small_files_are_followed_to_where_the_hub_keeps_them(server: testhub.Hub) -> None:
     server.fail(REPO, "moved", on="files")
-    assert (await client(server).read(REPO, None)).config == CONFIG
+    assert (await client(server).read(MODEL)).config == CONFIG
 
 
 async def test_a_commit_costs_one_request_and_a_branch_two(server: testhub.Hub) -> None:
-    commit = (await client(server).read(REPO, None)).revision
+    commit = (await client(server).read(MODEL)).revision
     assert len(server.requests) == 2
-    await client(server).read(REPO, commit)
+    await client(server).read(MODEL.at(commit))
     assert len(server.requests) == 3
 
 
 async def test_a_commit_that_was_just_read_is_not_read_again_and_a_branch_is(server: testhub.Hub) -> None:
     hub = client(server)
-    first = await hub.read(REPO, None)
-    assert await hub.read(REPO, None) == first
-    assert await hub.read(REPO, first.revision) == first
+    first = await hub.read(MODEL)
+    assert await hub.read(MODEL) == first
+    assert await hub.read(MODEL.at(first.revision)) == first
     assert len(server.requests) == 3
 
     server.commit(REPO, {"config.json": b'{"age": "after"}'})
-    assert (await hub.read(REPO, None)).config == {"age": "after"}
+    assert (await hub.read(MODEL)).config == {"age": "after"}
 
 
 async def test_what_was_read_is_forgotten_after_a_while_and_large_bodies_at_once(
@@ -96,15 +98,15 @@ async def test_what_was_read_is_forgotten_after_a_while_and_large_bodies_at_once
 ) -> None:
     hub = client(server)
     monkeypatch.setattr("speculator_operator.hub.KEPT_SECONDS", 0.0)
-    commit = (await hub.read(REPO, None)).revision
-    await hub.read(REPO, commit)
+    commit = (await hub.read(MODEL)).revision
+    await hub.read(MODEL.at(commit))
     assert len(server.requests) == 3
 
     monkeypatch.undo()
     monkeypatch.setattr("speculator_operator.hub.KEPT_BYTES", 1)
     hub = client(server)
-    await hub.read(REPO, commit)
-    await hub.read(REPO, commit)
+    await hub.read(MODEL.at(commit))
+    await hub.read(MODEL.at(commit))
     assert len(server.requests) == 5
 
 
@@ -113,23 +115,23 @@ async def test_the_environment_neither_adds_a_token_nor_takes_the_hub_away(
 ) -> None:
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    assert (await client(server).read(REPO, None)).config == CONFIG
+    assert (await client(server).read(MODEL)).config == CONFIG
     assert [request.authorization for request in server.requests] == [None, None]
 
 
 async def test_no_address_is_logged(server: testhub.Hub, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
-    await client(server).read(REPO, None)
+    await client(server).read(MODEL)
     assert server.url not in caplog.text
 
 
 async def test_an_endpoint_may_end_in_a_slash(server: testhub.Hub) -> None:
-    assert (await Hub(f"{server.url}/", timeout=TIMEOUT).read(REPO, None)).config == CONFIG
+    assert (await Hub(f"{server.url}/", timeout=TIMEOUT).read(MODEL)).config == CONFIG
 
 
 async def test_duplicates_and_infinity_are_read_as_the_engine_reads_them(server: testhub.Hub) -> None:
     server.commit(REPO, {"config.json": b'{"a": 1, "a": 2, "time_step_limit": [0.0, Infinity]}'})
-    assert (await client(server).read(REPO, None)).config == {"a": 2, "time_step_limit": [0.0, float("inf")]}
+    assert (await client(server).read(MODEL)).config == {"a": 2, "time_step_limit": [0.0, float("inf")]}
 
 
 LONG_NUMBER = b'{"a": %s}' % (b"9" * 10_000)
@@ -186,7 +188,7 @@ async def test_each_failure_has_its_reason(
     assert time.monotonic() - started < TIMEOUT / 2, "nothing is retried or slept for inside a read"
 
     server.mend(REPO)
-    assert (await client(server).read(REPO, None)).config == CONFIG
+    assert (await client(server).read(MODEL)).config == CONFIG
 
 
 @pytest.mark.parametrize(
@@ -296,7 +298,7 @@ async def test_many_reads_of_a_hung_hub_hold_few_connections_no_threads_and_end_
     left = {thread for thread in threading.enumerate() if "process_request" not in thread.name} - threads
     assert not left
     server.mend(REPO)
-    assert (await hub.read(REPO, None)).config == CONFIG
+    assert (await hub.read(MODEL)).config == CONFIG
 
 
 async def test_the_loop_goes_on_while_a_read_hangs(server: testhub.Hub) -> None:
@@ -319,7 +321,7 @@ async def test_a_body_without_end_is_cut_by_counting(server: testhub.Hub, on: An
 async def test_a_config_of_exactly_the_limit_is_read_and_one_byte_more_is_not(server: testhub.Hub) -> None:
     body = json.dumps({"a": "x" * 1000}).encode()
     server.commit(REPO, {"config.json": body})
-    assert (await client(server, max_bytes=len(body)).read(REPO, None)).config["a"] == "x" * 1000
+    assert (await client(server, max_bytes=len(body)).read(MODEL)).config["a"] == "x" * 1000
     error = await failure(client(server, max_bytes=len(body) - 1))
     assert isinstance(error, Refused)
     assert error.reason == "ConfigTooLarge"

@@ -4,7 +4,10 @@ import pytest
 
 from speculator_operator import api
 from speculator_operator.errors import Refused
+from speculator_operator.reference import Kind, Reference
 from tests.support import inputs
+
+DIGEST = "@sha256:" + "0" * 64
 
 
 @pytest.mark.parametrize("case", [*inputs.BAD, *inputs.BAD_FOR_THE_OPERATOR])
@@ -79,16 +82,34 @@ def test_the_number_of_further_errors_is_said() -> None:
 
 
 @pytest.mark.parametrize(
-    ("uri", "revision", "repository", "wanted"),
+    ("uri", "revision", "reference"),
     [
-        ("org/model", None, "org/model", None),
-        ("hf://org/model@dev", None, "org/model", "dev"),
-        ("org/model", "v1", "org/model", "v1"),
-        ("org/model@refs/pr/1", "refs/pr/1", "org/model", "refs/pr/1"),
+        ("org/model", None, Reference(Kind.HUB, "org/model")),
+        ("hf://org/model@dev", None, Reference(Kind.HUB, "org/model", revision="dev")),
+        ("org/model", "v1", Reference(Kind.HUB, "org/model", revision="v1")),
+        ("org/model@refs/pr/1", "refs/pr/1", Reference(Kind.HUB, "org/model", revision="refs/pr/1")),
+        ("pvc://models", None, Reference(Kind.CLAIM, "models")),
+        ("pvc://models/llama/8b/", None, Reference(Kind.CLAIM, "models", "llama/8b")),
+        ("s3://bucket.of-models/llama/8b", None, Reference(Kind.S3, "bucket.of-models", "llama/8b")),
+        ("gs://bucket/llama", None, Reference(Kind.GCS, "bucket", "llama")),
+        (
+            f"oci://registry:5000/models/llama{DIGEST}",
+            None,
+            Reference(Kind.IMAGE, f"registry:5000/models/llama{DIGEST}"),
+        ),
+        (
+            f"oci://registry/llama:v1{DIGEST}/models",
+            None,
+            Reference(Kind.IMAGE, f"registry/llama:v1{DIGEST}", "models"),
+        ),
     ],
 )
-def test_a_source_says_which_repository_and_revision(
-    uri: str, revision: str | None, repository: str, wanted: str | None
-) -> None:
-    source = api.Source(uri=uri, revision=revision)
-    assert (source.repository, source.wanted_revision) == (repository, wanted)
+def test_a_source_says_where_a_checkpoint_is(uri: str, revision: str | None, reference: Reference) -> None:
+    assert api.Source(uri=uri, revision=revision).reference == reference
+
+
+@pytest.mark.parametrize(
+    "uri", ["org/model", "pvc://models/llama/8b", f"oci://registry/llama{DIGEST}/models", "s3://bucket/a"]
+)
+def test_a_reference_is_written_as_it_was_read(uri: str) -> None:
+    assert Reference.parse(uri).uri == uri

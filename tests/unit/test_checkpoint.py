@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from speculator_operator.api import Reason
-from speculator_operator.core.checkpoint import Recipe, read_recipe, verifier_repository
+from speculator_operator.core.checkpoint import Recipe, read_recipe, verifier_reference
 from speculator_operator.errors import Refused
 
 RECIPES = Path(__file__).parents[1] / "data" / "recipes"
@@ -60,7 +60,7 @@ def test_a_recipe_is_mapped_to_what_the_engine_runs(
     expected = Recipe(name.partition("-")[0], method, tokens, verifier, locked, config)
     recipe = read_recipe(config, engine_version=NEWEST)
     assert recipe == expected
-    assert verifier_repository(expected) == verifier
+    assert verifier_reference(expected).uri == verifier
 
 
 @pytest.mark.parametrize("name", ["regular-llama-3.1-8b", "regular-qwen3-8b"])
@@ -234,7 +234,7 @@ def test_a_verifier_that_is_no_repository_is_refused_once_it_is_needed(name: str
     assert recipe is not None
     assert recipe.verifier == name
     with pytest.raises(Refused) as refusal:
-        verifier_repository(recipe)
+        verifier_reference(recipe)
     assert refusal.value.reason == reason
     assert "spec.verifier.uri" in refusal.value.message
 
@@ -266,7 +266,7 @@ def test_whatever_a_config_holds_it_is_a_recipe_or_refused(data: st.DataObject, 
     try:
         recipe = read_recipe(config, engine_version=NEWEST)
         if recipe is not None:
-            verifier_repository(recipe)
+            verifier_reference(recipe)
     except Refused as error:
         refusal = error
     assert refusal is None or (refusal.reason in set(Reason) and len(refusal.message) < 1000)
@@ -285,5 +285,5 @@ def test_a_long_value_is_cut_in_the_message() -> None:
     recipe = read_recipe(load("eagle3-qwen3-8b"), engine_version=NEWEST)
     assert recipe is not None
     with pytest.raises(Refused) as refusal:
-        verifier_repository(replace(recipe, verifier="x" * 100_000))
+        verifier_reference(replace(recipe, verifier="x" * 100_000))
     assert len(refusal.value.message) < 500

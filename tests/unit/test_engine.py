@@ -19,6 +19,7 @@ from speculator_operator.core.engine import (
 )
 from speculator_operator.core.engine_args import ArgFields, fields_from, parse_args
 from speculator_operator.errors import Refused
+from speculator_operator.reference import Kind, Reference
 
 VERSION = "0.32.0"
 COMMIT = "d" * 40
@@ -402,8 +403,10 @@ def test_every_method_can_be_asked_for(method: str) -> None:
 
 def test_the_draft_of_a_regular_model_is_read_from_where_the_overrides_say() -> None:
     assert draft_reference({}) is None
-    assert draft_reference({"model": "org/draft"}) == ("org/draft", None)
-    assert draft_reference({"model": "org/draft", "revision": "main"}) == ("org/draft", "main")
+    assert draft_reference({"model": "org/draft"}) == Reference(Kind.HUB, "org/draft")
+    assert draft_reference({"model": "org/draft", "revision": "main"}) == Reference(
+        Kind.HUB, "org/draft", revision="main"
+    )
 
 
 @pytest.mark.parametrize(

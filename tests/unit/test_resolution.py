@@ -11,6 +11,7 @@ from speculator_operator import api
 from speculator_operator.api import Reason, Resolved
 from speculator_operator.core.checkpoint import Snapshot
 from speculator_operator.errors import OperatorError, Refused
+from speculator_operator.reference import Reference
 from speculator_operator.resolution import resolve
 from speculator_operator.settings import Settings
 
@@ -71,7 +72,8 @@ class Models:
     def __init__(self) -> None:
         self.reads: list[tuple[str, str | None]] = []
 
-    async def read(self, repository: str, revision: str | None) -> Snapshot:
+    async def read(self, reference: Reference) -> Snapshot:
+        repository, revision = reference.uri, reference.revision
         self.reads.append((repository, revision))
         if repository not in MODELS:
             raise Refused(Reason.MODEL_NOT_FOUND, f"{repository} isn't there")

@@ -15,8 +15,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NoReturn, TypeGuard
 
-from speculator_operator.api import REPOSITORY_PATTERN, Reason
+from speculator_operator.api import Reason
 from speculator_operator.errors import Refused
+from speculator_operator.reference import REPOSITORY_PATTERN, Reference
 
 #: As in the resource's schema; no published draft proposes as many at one step.
 MAX_SPECULATIVE_TOKENS = 64
@@ -26,14 +27,17 @@ Version = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What was read of one model: ``uri`` is the bare repository (or the folder, as given), ``revision`` the commit.
+    """What was read of one model: ``uri`` as in ``Reference``, ``config`` its ``config.json``.
 
-    A folder has no revision.
+    ``revision`` is what it is pinned to: the hub's commit, or of a claim and of object storage a digest of what was
+    read (``sha256:...``); a local folder has none. ``files`` are the names and the sizes, in bytes, of the files beside
+    ``config.json``; None where they weren't listed.
     """
 
     uri: str
     revision: str | None
     config: Mapping[str, Any]
+    files: Mapping[str, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -114,8 +118,8 @@ def read_recipe(config: Mapping[str, Any], *, engine_version: str) -> Recipe | N
     return Recipe(name, algorithm.method, tokens, verifier, algorithm.locked, config)
 
 
-def verifier_repository(recipe: Recipe) -> str:
-    """The embedded verifier, as the ``org/repo`` that the engine would download.
+def verifier_reference(recipe: Recipe) -> Reference:
+    """The embedded verifier: the repository of the hub that the engine would download.
 
     Raises:
         Refused: the recipe names none, or what it names is not a repository (a path of the training host, a URL).
@@ -135,7 +139,7 @@ def verifier_repository(recipe: Recipe) -> str:
             f"{where} is {_shown(name)}, which is not a repository of the form org/repo and can't be loaded; {remedy}",
             field="spec.verifier.uri",
         )
-    return name
+    return Reference.parse(name)
 
 
 def _algorithm(name: str, engine_version: str) -> _Algorithm:

@@ -18,6 +18,7 @@ from speculator_operator.api import Identity, Reason
 from speculator_operator.core.checkpoint import Recipe
 from speculator_operator.core.engine_args import ArgFields, Argument, has_option, options_of
 from speculator_operator.errors import Refused
+from speculator_operator.reference import REPOSITORY_PATTERN, REVISION_PATTERN, Reference
 
 #: Older engines have known holes (CVE-2026-22807, CVE-2026-27893, and CVE-2026-44223 in speculative decoding).
 OLDEST = (0, 20)
@@ -94,13 +95,13 @@ def serving(resource: api.SpeculatorDeployment, fields: ArgFields) -> Serving:
         Refused: ``FlagContradictsField``, naming both and their values.
     """
     spec = resource.spec
-    _agree(fields, "model", fields.model, "spec.model.uri", spec.model.uri, same=spec.model.repository)
+    _agree(fields, "model", fields.model, "spec.model.uri", spec.model.uri, same=spec.model.reference.uri)
     served = (spec.model.served_name,) if spec.model.served_name else None
     tensor = _agree(fields, "tensor", fields.tensor, "spec.parallelism.tensor", spec.parallelism.tensor)
     pipeline = _agree(fields, "pipeline", fields.pipeline, "spec.parallelism.pipeline", spec.parallelism.pipeline)
     port = _agree(fields, "port", fields.port, "spec.engine.port", spec.engine.port)
     names = _agree(fields, "served_names", fields.served_names or None, "spec.model.servedName", served)
-    revision = _agree(fields, "revision", fields.revision, "spec.model.revision", spec.model.wanted_revision)
+    revision = _agree(fields, "revision", fields.revision, "spec.model.revision", spec.model.reference.revision)
     return Serving(tensor or 1, pipeline or 1, port or DEFAULT_PORT, names or (resource.name,), revision)
 
 
@@ -154,8 +155,8 @@ def _given(speculation: api.Speculation, fields: ArgFields) -> Iterator[tuple[st
         yield key, value, _ARGS
 
 
-def draft_reference(overrides: Mapping[str, Any]) -> tuple[str, str | None] | None:
-    """The repository of the draft that the overrides name, and the revision they want of it; None where they don't.
+def draft_reference(overrides: Mapping[str, Any]) -> Reference | None:
+    """Where the draft that the overrides name is; None where they name none.
 
     Raises:
         Refused: ``RecipeOverrideInvalid`` where either could not be read from the hub.
@@ -165,7 +166,7 @@ def draft_reference(overrides: Mapping[str, Any]) -> tuple[str, str | None] | No
     for key in ("model", "revision"):
         if overrides.get(key) is not None:
             _check(key, overrides[key], _RULES[key])
-    return overrides["model"], overrides.get("revision")
+    return Reference.parse(overrides["model"]).at(overrides.get("revision"))
 
 
 def speculative_config(
@@ -305,7 +306,7 @@ _RULES: Mapping[str, _Rule] = {
     "index_share_for_mtp_iteration": _BOOLEAN,
     "max_model_len": _whole(1, 2**31 - 1),
     "method": _one_of(*METHODS),
-    "model": _text("a repository, org/repo", api.REPOSITORY_PATTERN.removeprefix("^").removesuffix("$")),
+    "model": _text("a repository, org/repo", REPOSITORY_PATTERN[1:-1]),
     "num_speculative_tokens": _whole(1, 64),
     "num_speculative_tokens_per_batch_size": _Rule(
         "a list of [first batch size, last batch size, tokens], ascending from 1, with tokens at batch size 1",
@@ -316,7 +317,7 @@ _RULES: Mapping[str, _Rule] = {
     "prompt_lookup_min": _whole(1, 1024),
     "quantization": _text("the name of a quantization method", r"[a-z0-9][a-z0-9_-]{0,63}"),
     "rejection_sample_method": _one_of("standard", "block"),
-    "revision": _text("a branch, tag or commit", api.REVISION_PATTERN.removeprefix("^").removesuffix("$")),
+    "revision": _text("a branch, tag or commit", REVISION_PATTERN[1:-1]),
     "suffix_decoding_max_cached_requests": _whole(0, 10_000_000),
     "suffix_decoding_max_spec_factor": _number(0, 1000),
     "suffix_decoding_max_tree_depth": _whole(1, 1024),

@@ -23,6 +23,7 @@ from typing import Any
 from speculator_operator import api
 from speculator_operator.api import Reason
 from speculator_operator.errors import Refused
+from speculator_operator.reference import REVISION_PATTERN, URI_PATTERN
 
 _NEGATIVE_INTEGER = re.compile(r"-\d+")
 _HUMAN_INTEGER = re.compile(r"(\d+(?:\.\d+)?)([kKmMgGtT])")
@@ -155,8 +156,8 @@ def fields_from(arguments: Iterable[Argument]) -> ArgFields:
         pipeline=_whole(last["--pipeline-parallel-size"][-1], 1, 64) if "pipeline" in flags else None,
         port=_whole(last["--port"][-1], 1024, 65535) if "port" in flags else None,
         served_names=_matching(last["--served-model-name"][-1], _SERVED_NAME) if "served_names" in flags else (),
-        model=_matching(last["--model"][-1], api.URI_PATTERN)[0] if "model" in flags else None,
-        revision=_matching(last["--revision"][-1], api.REVISION_PATTERN)[0] if "revision" in flags else None,
+        model=_matching(last["--model"][-1], URI_PATTERN)[0] if "model" in flags else None,
+        revision=_matching(last["--revision"][-1], REVISION_PATTERN)[0] if "revision" in flags else None,
         max_model_len=_max_model_len(last.get("--max-model-len", ())),
         speculative=_speculative(last),
         flags=flags,
