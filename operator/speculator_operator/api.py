@@ -858,6 +858,30 @@ class Identity(_Model):
         return f"{self.uri}@{self.revision[:12]}" if self.revision else self.uri
 
 
+class Severity(StrEnum):
+    ERROR = "Error"
+    """It is known to fail."""
+    WARNING = "Warning"
+    """It may fail, or disappoint."""
+
+
+class Finding(_Model):
+    severity: Word
+    """Error or Warning."""
+    reason: Word
+    """Its name: one of the reasons."""
+    field: Word | None = None
+    """The field to change, where there is one."""
+    evidence: Annotated[str, Field(max_length=4096)]
+    """What is the case, with its numbers."""
+    remedy: Annotated[str, Field(max_length=4096)]
+    """What to do."""
+
+    @property
+    def message(self) -> str:
+        return f"{self.evidence}; {self.remedy}"
+
+
 class Origin(_Model):
     field: Word
     """The field, flag or key."""

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from speculator_operator.api import Reason
+from speculator_operator.api import Finding, Reason
 from speculator_operator.core.checkpoint import read_recipe
-from speculator_operator.core.compatibility import Finding, findings
+from speculator_operator.core.compatibility import findings
 
 RECIPES = Path(__file__).parents[1] / "data" / "recipes"
 QWEN3 = "regular-qwen3-8b"

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from speculator_operator.api import Reason
+from speculator_operator.api import Finding, Reason, Severity
 from speculator_operator.core.checkpoint import Recipe, is_speculators_checkpoint
 
 #: Methods whose draft reads the verifier's hidden states, tapped at some of its layers.
@@ -41,13 +41,8 @@ _TAPS_STAY_IN_A_STAGE = frozenset(
 _YARN_SCALED_SINCE = (0, 30)
 
 
-@dataclass(frozen=True)
-class Finding:
-    """One thing that would fail: why, in words with the numbers and the remedy, and the field to change."""
-
-    reason: Reason
-    message: str
-    field: str | None = None
+def _error(reason: Reason, evidence: str, remedy: str, field: str | None = None) -> Finding:
+    return Finding(severity=Severity.ERROR, reason=reason, evidence=evidence, remedy=remedy, field=field)
 
 
 @dataclass(frozen=True)
@@ -90,9 +85,9 @@ def findings(
         # The engine would swap it for the model that it names: maybe_override_with_speculators in
         # transformers_utils/config.py. Nothing else about it is worth a word.
         return (
-            Finding(
+            _error(
                 Reason.VERIFIER_IS_SPECULATOR,
-                "the verifier is itself a speculators checkpoint (its config.json has speculators_config); "
+                "the verifier is itself a speculators checkpoint (its config.json has speculators_config)",
                 "set spec.verifier.uri to the model that the draft was trained for",
                 "spec.verifier.uri",
             ),
@@ -136,9 +131,9 @@ def hidden_size_mismatch(pair: _Pair) -> Iterator[Finding]:
     expected = _draft_size(pair, "target_hidden_size") or _size(pair.draft, "hidden_size")
     actual = _size(pair.target, "hidden_size")
     if expected and actual and expected != actual:
-        yield Finding(
+        yield _error(
             Reason.HIDDEN_SIZE_MISMATCH,
-            f"the draft reads hidden states of size {expected}, and the verifier's have {actual}; "
+            f"the draft reads hidden states of size {expected}, and the verifier's have {actual}",
             "use the verifier that the draft was trained for, or a quantized form of it",
             "spec.verifier.uri",
         )
@@ -166,9 +161,10 @@ def vocabulary_mismatch(pair: _Pair) -> Iterator[Finding]:
         elif whole and not target - _ADDED_TOKENS <= whole <= (most or whole):
             problem = f"the draft was trained for a vocabulary of {whole} tokens, and the verifier has {target}"
     if problem:
-        yield Finding(
+        yield _error(
             Reason.VOCABULARY_MISMATCH,
-            f"{problem}; use the verifier that the draft was trained for, or a quantized form of it",
+            problem,
+            "use the verifier that the draft was trained for, or a quantized form of it",
             "spec.verifier.uri",
         )
 
@@ -191,19 +187,21 @@ def auxiliary_layers_invalid(pair: _Pair) -> Iterator[Finding]:
     taps = f"the draft taps the verifier's layers {listed}" + ("" if named else ", the engine's default")
     remedy = "use the verifier that the draft was trained for"
     if not all(0 <= layer <= count for layer in layers):
-        yield Finding(Reason.AUXILIARY_LAYERS_INVALID, f"{taps}, and it has {count}; {remedy}", "spec.verifier.uri")
+        yield _error(Reason.AUXILIARY_LAYERS_INVALID, f"{taps}, and it has {count}", remedy, "spec.verifier.uri")
     elif len(set(layers)) < len(layers):
-        yield Finding(
+        yield _error(
             Reason.AUXILIARY_LAYERS_INVALID,
-            f"{taps}, and each can be tapped once only; {remedy}, or correct the checkpoint's list",
+            f"{taps}, and each can be tapped once only",
+            f"{remedy}, or correct the checkpoint's list",
             "spec.verifier.uri",
         )
     elif pair.method == "eagle3" and pair.recipe and pair.draft.get("model_type", "llama") == "llama":
         expected = _size(pair.draft, "num_aux_hidden_states") or 3
         if len(layers) != expected:
-            yield Finding(
+            yield _error(
                 Reason.AUXILIARY_LAYERS_INVALID,
-                f"{taps}, and the engine builds drafts of llama layers for {expected} of them; use another checkpoint",
+                f"{taps}, and the engine builds drafts of llama layers for {expected} of them",
+                "use another checkpoint",
                 "spec.model.uri",
             )
 
@@ -226,9 +224,10 @@ def heads_not_divisible(pair: _Pair) -> Iterator[Finding]:
 
 
 def _heads_finding(what: str, tensor: int) -> Finding:
-    return Finding(
+    return _error(
         Reason.HEADS_NOT_DIVISIBLE,
-        f"{what}, which can't be divided over {tensor} GPUs; choose another spec.parallelism.tensor",
+        f"{what}, which can't be divided over {tensor} GPUs",
+        "choose another spec.parallelism.tensor",
         "spec.parallelism.tensor",
     )
 
@@ -241,9 +240,9 @@ def draft_tensor_parallel_invalid(pair: _Pair) -> Iterator[Finding]:
     size = pair.draft_tensor
     allowed = sorted({1, pair.tensor})
     if size is not None and size not in allowed:
-        yield Finding(
+        yield _error(
             Reason.DRAFT_TENSOR_PARALLEL_INVALID,
-            f"the draft's tensor parallel size is {size}, and can only be {' or '.join(map(str, allowed))}; "
+            f"the draft's tensor parallel size is {size}, and can only be {' or '.join(map(str, allowed))}",
             "set spec.speculation.draftTensorParallelSize to that, or leave it out",
             "spec.speculation.draftTensorParallelSize",
         )
@@ -268,9 +267,10 @@ def pipeline_unsupported(pair: _Pair) -> Iterator[Finding]:
         why = f"the engine's {first} doesn't hand what {pair.method} taps from stage to stage"
     else:
         return
-    yield Finding(
+    yield _error(
         Reason.PIPELINE_UNSUPPORTED,
-        f"spec.parallelism.pipeline is {pair.pipeline}, and {why}; set it to 1, and spec.parallelism.tensor higher",
+        f"spec.parallelism.pipeline is {pair.pipeline}, and {why}",
+        "set it to 1, and spec.parallelism.tensor higher",
         "spec.parallelism.pipeline",
     )
 
@@ -284,9 +284,10 @@ def context_too_long(pair: _Pair) -> Iterator[Finding]:
     limit = context_length(pair.target, engine_version=pair.engine_version)
     asked = pair.max_model_len
     if limit is not None and asked is not None and asked > limit:
-        yield Finding(
+        yield _error(
             Reason.CONTEXT_TOO_LONG,
-            f"--max-model-len is {asked}, and the verifier's context has {limit} tokens; ask for no more than that",
+            f"--max-model-len is {asked}, and the verifier's context has {limit} tokens",
+            "ask for no more than that",
             "spec.engine.args",
         )
 
