@@ -24,7 +24,8 @@ from .core import render
 from .core.checkpoint import Snapshot
 from .crd import manifest
 from .errors import Refused, Waiting
-from .hub import Hub, read_folder
+from .folder import read_folder
+from .hub import Hub
 from .reference import Reference
 from .resolution import Read, resolve
 from .settings import Settings, variable

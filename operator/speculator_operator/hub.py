@@ -1,4 +1,4 @@
-"""Reads one model's ``config.json``, from the hub or from a folder, pinned to a commit: the adapter for model sources.
+"""Reads one model's ``config.json`` from the hub, pinned to a commit: the adapter for the hub.
 
 Two requests: the revision's commit, then the file *at that commit*, so that a branch that moves in between changes
 nothing. They are made here, with ``huggingface_hub``'s addresses and errors, because its own calls can't be bounded:
@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import asyncio
 import email.utils
-import json
 import logging
 import math
 import re
@@ -24,9 +23,7 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from functools import cache
-from pathlib import Path
 from ssl import SSLContext
-from typing import Any
 from urllib.parse import quote
 
 import httpx2
@@ -44,19 +41,15 @@ from huggingface_hub.utils import hf_raise_for_status, parse_ratelimit_headers  
 
 from speculator_operator.api import Reason
 from speculator_operator.core.checkpoint import Snapshot
+from speculator_operator.core.config_file import CONFIG, MAX_BYTES, config_missing, parsed, quoted, too_large, words
 from speculator_operator.errors import OperatorError, Refused, Waiting
 from speculator_operator.reference import Reference
 
-CONFIG = "config.json"
-MAX_BYTES = 8 * 1024 * 1024
-"""Room for configs that list a label, or the quantization of a layer, per line."""
-MAX_DEPTH = 64
 MAX_READS = 16
 """Reads of the hub at the same time; the others wait, and their deadline runs."""
 RETRY_SECONDS = 30.0
 THROTTLED_SECONDS = 60.0
 MAX_THROTTLED_SECONDS = 3600.0
-MAX_QUOTED = 200
 KEPT = 64
 KEPT_BYTES = 64 * 1024
 KEPT_SECONDS = 60.0
@@ -102,12 +95,12 @@ class Hub:
         if not _REPOSITORY.fullmatch(uri) or ".." in uri:
             raise Refused(
                 Reason.MODEL_NOT_FOUND,
-                f"{_quoted(uri)} is not a repository id. Name it as on the hub: organisation/name.",
+                f"{quoted(uri)} is not a repository id. Name it as on the hub: organisation/name.",
             )
         if not _REVISION.fullmatch(wanted):
             raise Refused(
                 Reason.REVISION_NOT_FOUND,
-                f"{_quoted(wanted)} can't be a revision of {uri}. Name a branch, a tag or a commit of the repository.",
+                f"{quoted(wanted)} can't be a revision of {uri}. Name a branch, a tag or a commit of the repository.",
             )
         try:
             async with asyncio.timeout(self.timeout), self._reads, self._client() as client:
@@ -117,9 +110,9 @@ class Hub:
             raise self._unavailable(uri, wanted, f"has not answered whole within {self.timeout:g} seconds") from None
         except httpx2.HTTPError as error:
             raise self._unavailable(
-                uri, wanted, f"can't be read: {_words(str(error)) or type(error).__name__}"
+                uri, wanted, f"can't be read: {words(str(error)) or type(error).__name__}"
             ) from error
-        config = _parsed(body, f"{uri} at commit {commit}")
+        config = parsed(body, f"{uri} at commit {commit}")
         self._keep(uri, commit, body)
         return Snapshot(uri=uri, revision=commit, config=config)
 
@@ -156,7 +149,7 @@ class Hub:
         try:
             # Without `expand`, the answer lists every file.
             body = await self._get(client, f"{url}?expand=sha", uri, revision, missing=Reason.MODEL_NOT_FOUND)
-            information = _parsed(body, uri)
+            information = parsed(body, uri)
         except Refused as refusal:
             if refusal.reason in (Reason.CONFIG_MALFORMED, Reason.CONFIG_TOO_LARGE):
                 raise self._unavailable(
@@ -194,15 +187,15 @@ class Hub:
                 raise self._unavailable(uri, revision, f"has answered with status {response.status_code}")
             if commit and answered and answered != commit:
                 raise self._unavailable(
-                    uri, revision, f"has answered for commit {_quoted(answered)} instead of {commit}"
+                    uri, revision, f"has answered for commit {quoted(answered)} instead of {commit}"
                 )
             if encoding != "identity":  # unpacking could make much of little
-                raise self._unavailable(uri, revision, f"has answered in the encoding {_quoted(encoding)}, unasked")
+                raise self._unavailable(uri, revision, f"has answered in the encoding {quoted(encoding)}, unasked")
             body = bytearray()
             async for chunk in response.aiter_raw():
                 body += chunk
                 if len(body) > self.max_bytes:
-                    raise _too_large(f"{uri} at revision {revision}", self.max_bytes)
+                    raise too_large(f"{uri} at revision {revision}", self.max_bytes)
             return bytes(body)
 
     def _outcome(self, error: HfHubHTTPError, uri: str, revision: str, missing: Reason) -> OperatorError:
@@ -210,7 +203,7 @@ class Hub:
         status = error.response.status_code
         headers = error.response.headers
         where = f"{uri} at revision {revision} on {self.endpoint}"
-        said = _words(headers.get("X-Error-Message", "")) or f"status {status}"
+        said = words(headers.get("X-Error-Message", "")) or f"status {status}"
         if isinstance(error, GatedRepoError):
             return Refused(
                 Reason.MODEL_GATED,
@@ -224,7 +217,7 @@ class Hub:
                 "Correct the revision, or leave it out for main.",
             )
         if isinstance(error, EntryNotFoundError):
-            return _config_missing(where)
+            return config_missing(where)
         if status in (401, 403):
             return Refused(
                 Reason.MODEL_UNAUTHORIZED,
@@ -239,7 +232,7 @@ class Hub:
                 f"{self.endpoint} has no repository {uri} (the hub: {said}). Correct the name, or the hub's address.",
             )
         if status == httpx2.codes.NOT_FOUND:
-            return _config_missing(where)
+            return config_missing(where)
         if status == httpx2.codes.TOO_MANY_REQUESTS:
             seconds = _retry_after(headers, THROTTLED_SECONDS)
             return Waiting(
@@ -257,32 +250,6 @@ class Hub:
         )
 
 
-def read_folder(path: Path | str, uri: str | None = None, *, max_bytes: int = MAX_BYTES) -> Snapshot:
-    """The config of a checkpoint in a local folder; ``uri`` is what the snapshot is called (the folder, as given).
-
-    Raises:
-        Refused: ``ConfigMissing``, ``ConfigMalformed``, ``ConfigTooLarge``.
-        Waiting: ``HubUnavailable``: the folder is there and can't be read.
-    """
-    file = Path(path) / CONFIG
-    try:
-        if not Path(path).is_dir():
-            raise Refused(Reason.CONFIG_MISSING, f"{_quoted(str(path))} is not a folder. Name a checkpoint's folder.")
-        if not file.is_file():  # nor a pipe, which would be waited for
-            raise _config_missing(f"the folder {_quoted(str(path))}")
-        with file.open("rb") as opened:
-            body = opened.read(max_bytes + 1)
-    except (OSError, ValueError) as error:
-        raise Waiting(
-            Reason.HUB_UNAVAILABLE,
-            f"{_quoted(str(file))} can't be read: {_words(str(error))}.",
-            retry_after=RETRY_SECONDS,
-        ) from error
-    if len(body) > max_bytes:
-        raise _too_large(f"the folder {_quoted(str(path))}", max_bytes)
-    return Snapshot(uri=uri if uri is not None else str(path), revision=None, config=_parsed(body, str(path)))
-
-
 @cache
 def _tls() -> SSLContext:
     """Made once: reading the certificate authorities takes longer than a request."""
@@ -295,56 +262,12 @@ def _checked_endpoint(endpoint: str) -> str:
     except httpx2.InvalidURL:
         url = httpx2.URL("")
     if url.scheme not in ("http", "https") or not url.host or url.query or url.fragment:
-        raise ValueError(f"the hub's endpoint must be an address like https://huggingface.co, not {_quoted(endpoint)}")
+        raise ValueError(f"the hub's endpoint must be an address like https://huggingface.co, not {quoted(endpoint)}")
     if url.userinfo:
         raise ValueError(
             "the hub's endpoint must not hold a user or a password: the operator reads without credentials"
         )
     return endpoint.rstrip("/")
-
-
-def _parsed(body: bytes, whose: str) -> Mapping[str, Any]:
-    """The JSON object in ``body``, read as the engine reads it.
-
-    So duplicate keys and ``Infinity``, which published configs contain, are let through; only what can't be handed on
-    is not: deep nests, and text that can't be written as UTF-8.
-    """
-    try:
-        value = json.loads(body.decode("utf-8"))
-        json.dumps(value, ensure_ascii=False).encode("utf-8")
-    except RecursionError:
-        raise _malformed(whose, "it is nested too deeply") from None
-    except ValueError as error:
-        raise _malformed(whose, _words(str(error))) from None
-    if not isinstance(value, dict):
-        raise _malformed(whose, f"it holds {'an array' if isinstance(value, list) else 'a single value'}")
-    level: list[Any] = [value]
-    for _ in range(MAX_DEPTH):
-        inner = [child for each in level for child in (each.values() if isinstance(each, dict) else each)]
-        level = [child for child in inner if isinstance(child, dict | list)]
-        if not level:
-            return value
-    raise _malformed(whose, f"it is nested more than {MAX_DEPTH} deep")
-
-
-def _malformed(whose: str, why: str) -> Refused:
-    return Refused(
-        Reason.CONFIG_MALFORMED,
-        f"{CONFIG} of {whose} is not a JSON object: {why}. Have the checkpoint saved again, or name another revision.",
-    )
-
-
-def _too_large(where: str, limit: int) -> Refused:
-    return Refused(
-        Reason.CONFIG_TOO_LARGE,
-        f"{CONFIG} of {where} is larger than {limit} bytes, which no model's is. Check what the repository holds.",
-    )
-
-
-def _config_missing(where: str) -> Refused:
-    return Refused(
-        Reason.CONFIG_MISSING, f"There is no {CONFIG} in {where}. Name a checkpoint in the Transformers format."
-    )
 
 
 def _retry_after(headers: Mapping[str, str], otherwise: float) -> float:
@@ -362,14 +285,3 @@ def _retry_after(headers: Mapping[str, str], otherwise: float) -> float:
         except (ValueError, OverflowError):
             seconds = otherwise
     return min(max(seconds, 1.0), MAX_THROTTLED_SECONDS)
-
-
-def _quoted(text: str) -> str:
-    return repr(text if len(text) <= MAX_QUOTED else f"{text[:MAX_QUOTED]}...")
-
-
-def _words(text: str) -> str:
-    """Another's words, on one short line. Addresses are left out: after a redirect they can hold a signature."""
-    line = " ".join(re.sub(r"\S+://\S+", "(address)", text[:4096]).split())
-    printable = "".join(character for character in line if character.isprintable())
-    return (printable if len(printable) <= MAX_QUOTED else f"{printable[:MAX_QUOTED]}...").rstrip(".")

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from speculator_operator.core.config_file import MAX_BYTES
 from speculator_operator.errors import OperatorError, Refused, Waiting
-from speculator_operator.hub import MAX_BYTES, read_folder
+from speculator_operator.folder import read_folder
 
 
 def test_a_folder_is_read_and_has_no_revision(tmp_path: Path) -> None:

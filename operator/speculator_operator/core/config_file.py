@@ -1,0 +1,72 @@
+"""The bytes of a ``config.json`` -> its JSON object, or a named error, wherever the bytes came from."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from speculator_operator.api import Reason
+from speculator_operator.errors import Refused
+
+CONFIG = "config.json"
+MAX_BYTES = 8 * 1024 * 1024
+"""Room for configs that list a label, or the quantization of a layer, per line."""
+MAX_DEPTH = 64
+MAX_QUOTED = 200
+
+
+def parsed(body: bytes, whose: str) -> Mapping[str, Any]:
+    """The JSON object in ``body``, read as the engine reads it; ``whose`` it is, for the message.
+
+    So duplicate keys and ``Infinity``, which published configs contain, are let through; only what can't be handed on
+    is not: deep nests, and text that can't be written as UTF-8.
+    """
+    try:
+        value = json.loads(body.decode("utf-8"))
+        json.dumps(value, ensure_ascii=False).encode("utf-8")
+    except RecursionError:
+        raise _malformed(whose, "it is nested too deeply") from None
+    except ValueError as error:
+        raise _malformed(whose, words(str(error))) from None
+    if not isinstance(value, dict):
+        raise _malformed(whose, f"it holds {'an array' if isinstance(value, list) else 'a single value'}")
+    level: list[Any] = [value]
+    for _ in range(MAX_DEPTH):
+        inner = [child for each in level for child in (each.values() if isinstance(each, dict) else each)]
+        level = [child for child in inner if isinstance(child, dict | list)]
+        if not level:
+            return value
+    raise _malformed(whose, f"it is nested more than {MAX_DEPTH} deep")
+
+
+def _malformed(whose: str, why: str) -> Refused:
+    return Refused(
+        Reason.CONFIG_MALFORMED,
+        f"{CONFIG} of {whose} is not a JSON object: {why}. Have the checkpoint saved again, or name another revision.",
+    )
+
+
+def too_large(where: str, limit: int) -> Refused:
+    return Refused(
+        Reason.CONFIG_TOO_LARGE,
+        f"{CONFIG} of {where} is larger than {limit} bytes, which no model's is. Check what the repository holds.",
+    )
+
+
+def config_missing(where: str) -> Refused:
+    return Refused(
+        Reason.CONFIG_MISSING, f"There is no {CONFIG} in {where}. Name a checkpoint in the Transformers format."
+    )
+
+
+def quoted(text: str) -> str:
+    return repr(text if len(text) <= MAX_QUOTED else f"{text[:MAX_QUOTED]}...")
+
+
+def words(text: str) -> str:
+    """Another's words, on one short line. Addresses are left out: after a redirect they can hold a signature."""
+    line = " ".join(re.sub(r"\S+://\S+", "(address)", text[:4096]).split())
+    printable = "".join(character for character in line if character.isprintable())
+    return (printable if len(printable) <= MAX_QUOTED else f"{printable[:MAX_QUOTED]}...").rstrip(".")
