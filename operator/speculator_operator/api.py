@@ -144,6 +144,14 @@ class Reason(StrEnum):
     """The hub asks to come back later."""
     HUB_UNAVAILABLE = "HubUnavailable"
     """The hub doesn't answer, or not whole."""
+    CLAIM_MISSING = "ClaimMissing"
+    """The claim isn't there."""
+    SECRET_UNUSABLE = "SecretUnusable"  # noqa: S105 - a reason, not a secret
+    """The Secret isn't there, or lacks the key."""
+    RESOLVER_UNSET = "ResolverUnset"
+    """The source is read by a resolver Job, and the installation has named no image for one."""
+    RESOLVER_FAILED = "ResolverFailed"
+    """The resolver Job ended without a result."""
 
     # The recipe.
     RECIPE_MISSING = "RecipeMissing"
@@ -390,9 +398,26 @@ class Source(_Model):
         return reference.at(self.revision) if self.revision else reference
 
 
+class SecretKeyRef(_Model):
+    name: Name
+    """The Secret's name, in the resource's namespace."""
+    key: Annotated[str, Field(min_length=1, max_length=253, pattern=DATA_KEY_PATTERN)]
+    """The key in the Secret."""
+
+
+class LocalObjectReference(_Model):
+    name: Name
+    """The name, in the resource's namespace."""
+
+
 class Model(Source):
     served_name: ServedName | None = None
     """The model's name in the API. By default the resource's name."""
+    token_secret_ref: SecretKeyRef | None = None
+    """A token of the hub, for gated and private repositories. It is used for both models."""
+    credentials_secret_ref: LocalObjectReference | None = None
+    """A Secret with the keys AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and, if there is one, AWS_SESSION_TOKEN: for
+    object storage (for Google's, HMAC keys). They are used for both models."""
 
 
 class SpeculationMode(StrEnum):
@@ -480,13 +505,6 @@ class Parallelism(_Model):
     """Stages that the layers are spread over (`--pipeline-parallel-size`). 1 by default."""
     data: Annotated[int, Field(strict=True, ge=1, le=1)] | None = None
     """Only 1: one canary proves one data-parallel rank. Use `replicas`."""
-
-
-class SecretKeyRef(_Model):
-    name: Name
-    """The Secret's name, in the resource's namespace."""
-    key: Annotated[str, Field(min_length=1, max_length=253, pattern=DATA_KEY_PATTERN)]
-    """The key in the Secret."""
 
 
 class EnvSource(_Model):
@@ -662,11 +680,6 @@ class Toleration(_Model):
     """The taint's effect; none matches all effects."""
     toleration_seconds: Annotated[int, Field(strict=True, ge=0, le=31_536_000)] | None = None
     """How long a NoExecute taint is borne."""
-
-
-class LocalObjectReference(_Model):
-    name: Name
-    """The name, in the resource's namespace."""
 
 
 class PodSpec(_Model):
@@ -852,10 +865,10 @@ class Identity(_Model):
     uri: Annotated[str, Field(max_length=1024)]
     """The repository."""
     revision: Word | None = None
-    """The commit that it is pinned to; a local folder has none."""
+    """What it is pinned to: the commit, or a digest of what was read; a local folder has none."""
 
     def __str__(self) -> str:
-        return f"{self.uri}@{self.revision[:12]}" if self.revision else self.uri
+        return f"{self.uri}@{self.revision.removeprefix('sha256:')[:12]}" if self.revision else self.uri
 
 
 class Severity(StrEnum):

@@ -42,6 +42,7 @@ _PATHS = {
     api.KIND: f"/apis/{api.API_VERSION}/namespaces/{{}}/{api.PLURAL}",
     "ControllerRevision": "/apis/apps/v1/namespaces/{}/controllerrevisions",
     "Deployment": "/apis/apps/v1/namespaces/{}/deployments",
+    "Job": "/apis/batch/v1/namespaces/{}/jobs",
     "Event": "/apis/events.k8s.io/v1/namespaces/{}/events",
     "Pod": "/api/v1/namespaces/{}/pods",
     "Service": "/api/v1/namespaces/{}/services",

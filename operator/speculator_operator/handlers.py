@@ -27,6 +27,7 @@ RETRY_SECONDS = (0.5, 1, 2, 5, 10, 20)
 CHILDREN = (
     ("apps", "v1", "deployments"),
     ("apps", "v1", "controllerrevisions"),
+    ("batch", "v1", "jobs"),
     ("", "v1", "services"),
     ("", "v1", "pods"),
 )

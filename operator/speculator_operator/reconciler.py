@@ -27,6 +27,7 @@ from .errors import OperatorError, Refused, Waiting
 from .reference import Kind, Reference
 from .resolution import Read, resolve
 from .settings import Settings
+from .sources import Sources
 from .workqueue import Key
 
 #: Earlier ControllerRevisions that are kept, as what a rollback goes to.
@@ -59,7 +60,7 @@ class Reconciler:
         self,
         *,
         cluster: Cluster,
-        read: Read,
+        sources: Sources,
         drafting: Drafting,
         pods: Callable[[Key], set[str]],
         changed: Callable[[Key], None],
@@ -67,7 +68,7 @@ class Reconciler:
         clock: Callable[[], float],
     ) -> None:
         self._cluster = cluster
-        self._read = read
+        self._sources = sources
         self._drafting = drafting
         self._pods = pods
         self._settings = settings
@@ -86,6 +87,7 @@ class Reconciler:
         if body is None or body["metadata"].get("deletionTimestamp"):
             self._failures.pop(key, None)
             self._give_up(key)
+            self._sources.forget(key)
             self._drafting.forget(key)
             return None
         before = body.get("status") or {}
@@ -162,6 +164,7 @@ class Reconciler:
             resolved = await self._resolve(resource, name, before)
             template = render.pod_template(resource, resolved, self._settings)
             made = await self._cluster.apply(render.controller_revision(resource, resolved, template))
+            self._sources.forget((resource.namespace, resource.name))
             log.info("%s/%s: pinned %s: %s", resource.namespace, resource.name, name, resolved.summary())
             if deployment:  # without one, this is the first
                 await self._prune(resource, deployment, keep=name)
@@ -179,7 +182,7 @@ class Reconciler:
         task = self._resolutions.get(key)
         if task is None or task.get_name() != name:
             self._give_up(key)
-            read = _pinned_read(self._read, name, before)
+            read = _pinned_read(self._sources.of(resource), name, before)
             task = asyncio.create_task(resolve(resource, self._settings, read), name=name)
             self._resolutions[key] = task
         done, _ = await asyncio.wait({task}, timeout=PATIENCE_SECONDS)
@@ -190,7 +193,8 @@ class Reconciler:
         try:
             return task.result()
         except OperatorError as problem:
-            self._remember(key, name, problem)
+            if problem.reason != Reason.RESOLVING:  # what is under way is looked at in each pass
+                self._remember(key, name, problem)
             raise
 
     def _give_up(self, key: Key) -> None:

@@ -31,10 +31,10 @@ _BUCKET = r"[a-z0-9][a-z0-9._-]{1,61}[a-z0-9]"
 REPOSITORY_PATTERN = f"^{_REPOSITORY}$"
 REVISION_PATTERN = f"^{_REVISION}$"
 #: All of them; patterns keep to what Go's and Rust's expressions have in common, for both read them.
-URI_PATTERN = (
-    f"^((hf://)?{_REPOSITORY}(@{_REVISION})?|pvc://{_NAME}{_PATH}|oci://{_IMAGE}({_DIGEST}{_PATH})?|"
-    f"(s3|gs)://{_BUCKET}{_PATH})$"
-)
+_FOLDERS = f"pvc://{_NAME}{_PATH}|(s3|gs)://{_BUCKET}{_PATH}"
+URI_PATTERN = f"^((hf://)?{_REPOSITORY}(@{_REVISION})?|{_FOLDERS}|oci://{_IMAGE}({_DIGEST}{_PATH})?)$"
+#: Where a draft of the user's choice is; a revision of it has a key of its own.
+DRAFT_PATTERN = f"^({_REPOSITORY}|{_FOLDERS}|oci://{_IMAGE}{_DIGEST}{_PATH})$"
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from .core import checkpoint, compatibility, engine, engine_args, proof_probe
 from .core.checkpoint import Recipe, Snapshot
 from .core.engine_args import ArgFields
 from .core.render import shutdown_timeout
+from .core.weights import loaded_from
 from .errors import Refused
 from .reference import Reference
 from .settings import Settings
@@ -85,9 +86,10 @@ async def resolve(resource: SpeculatorDeployment, settings: Settings, read: Read
         more = "".join(f"; {finding.reason}: {finding.message}" for finding in findings[1:])
         raise Refused(findings[0].reason, findings[0].message + more, field=findings[0].field)
 
+    served = loaded_from(Identity(uri=models.verifier.uri, revision=models.verifier.revision), "verifier")
     command, args = engine.command_line(
-        model=models.verifier.uri,
-        revision=models.verifier.revision,
+        model=served.uri,
+        revision=served.revision,
         served_names=serving.served_names,
         tensor=serving.tensor,
         pipeline=serving.pipeline,

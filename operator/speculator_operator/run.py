@@ -18,6 +18,7 @@ from .hub import Hub
 from .reconciler import Reconciler
 from .scrape import Scraper
 from .settings import Settings
+from .sources import Sources
 from .workqueue import Key, WorkQueue
 
 #: Between looks for what has to be there before anything can be watched.
@@ -39,7 +40,7 @@ async def run(settings: Settings, namespaces: Collection[str]) -> None:
         drafting = Drafting(scraper, window=settings.acceptance_window, clock=time.monotonic, changed=queue.add)
         reconciler = Reconciler(
             cluster=cluster,
-            read=Hub(settings.hf_endpoint, timeout=settings.hub_timeout).read,
+            sources=Sources(cluster, Hub(settings.hf_endpoint, timeout=settings.hub_timeout).read, settings),
             drafting=drafting,
             pods=watched.pods,
             changed=queue.add,

@@ -35,6 +35,16 @@ class Settings(BaseModel):
     """What acceptance in status is an average over."""
     metrics_port: Annotated[int, Field(ge=1024, le=65535)] | None = None
     """Where the operator's own metrics are served; nowhere by default."""
+    resolver_image: Annotated[str, Field(min_length=1, max_length=512)] | None = None
+    """The operator's own image: for the Jobs that read what isn't public, and to fetch weights from object storage."""
+    resolver_pull_secret: Annotated[str, Field(min_length=1, max_length=253)] | None = None
+    """The Secret to pull that image with, in each namespace that needs one."""
+    resolver_timeout: Seconds = 300.0
+    """How long such a Job may take, its pod's start included."""
+    s3_endpoint: Url | None = None
+    """Where `s3://` is, if it isn't AWS."""
+    s3_region: Annotated[str, Field(pattern=r"^[a-z0-9-]{1,64}$")] | None = None
+    """Its region."""
     workers: Count = 8
     """Passes that run at the same time, each over another resource."""
     requests_in_flight: Count = 32

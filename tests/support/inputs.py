@@ -86,6 +86,22 @@ BAD: dict[str, tuple[str, Spec]] = {
         {"model": {"uri": f"{URI}@my-main", "revision": "main"}},
     ),
     "a served name with a variable in it": ("spec.model.servedName", {"model": {"uri": URI, "servedName": "$(TOKEN)"}}),
+    "a token's Secret without a key": (
+        "spec.model.tokenSecretRef.key",
+        {"model": {"uri": URI, "tokenSecretRef": {"name": "hub"}}},
+    ),
+    "a token's Secret of another namespace": (
+        "spec.model.tokenSecretRef.name",
+        {"model": {"uri": URI, "tokenSecretRef": {"name": "other/hub", "key": "token"}}},
+    ),
+    "a token's key that is a path": (
+        "spec.model.tokenSecretRef.key",
+        {"model": {"uri": URI, "tokenSecretRef": {"name": "hub", "key": "../token"}}},
+    ),
+    "credentials in upper case": (
+        "spec.model.credentialsSecretRef.name",
+        {"model": {"uri": "s3://bucket/a", "credentialsSecretRef": {"name": "S3"}}},
+    ),
     "a field of the model that doesn't exist": ("spec.model.url", {"model": {"uri": URI, "url": URI}}),
     "a verifier without a uri": ("spec.verifier.uri", {"verifier": {"revision": "main"}}),
     "a verifier that is a path": ("spec.verifier.uri", {"verifier": {"uri": "/home/trainer/llama"}}),

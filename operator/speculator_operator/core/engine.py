@@ -17,8 +17,9 @@ from speculator_operator import api
 from speculator_operator.api import Identity, Reason
 from speculator_operator.core.checkpoint import Recipe
 from speculator_operator.core.engine_args import ArgFields, Argument, has_option, options_of
+from speculator_operator.core.weights import loaded_from
 from speculator_operator.errors import Refused
-from speculator_operator.reference import REPOSITORY_PATTERN, REVISION_PATTERN, Reference
+from speculator_operator.reference import DRAFT_PATTERN, REVISION_PATTERN, Kind, Reference
 
 #: Older engines have known holes (CVE-2026-22807, CVE-2026-27893, and CVE-2026-44223 in speculative decoding).
 OLDEST = (0, 20)
@@ -166,7 +167,12 @@ def draft_reference(overrides: Mapping[str, Any]) -> Reference | None:
     for key in ("model", "revision"):
         if overrides.get(key) is not None:
             _check(key, overrides[key], _RULES[key])
-    return Reference.parse(overrides["model"]).at(overrides.get("revision"))
+    reference = Reference.parse(overrides["model"])
+    if (revision := overrides.get("revision")) is None:
+        return reference
+    if reference.kind is not Kind.HUB:
+        raise _invalid("revision", "only a repository of the hub has revisions; leave it out")
+    return reference.at(revision)
 
 
 def speculative_config(
@@ -203,12 +209,13 @@ def speculative_config(
     if draft is None and method in _NEEDS_DRAFT:
         raise _invalid("model", f"it must be set for method {method}: the draft's repository, org/repo")
     config: dict[str, Any] = {"method": method}
-    if draft is not None:
-        config["model"] = draft.uri
+    loaded = loaded_from(draft, "draft") if draft else None
+    if loaded is not None:
+        config["model"] = loaded.uri
     if tokens is not None:
         config["num_speculative_tokens"] = tokens
-    if draft is not None and draft.revision is not None:
-        config["revision"] = draft.revision
+    if loaded is not None and loaded.revision is not None:
+        config["revision"] = loaded.revision
     locked = dict(recipe.locked) if recipe else {}
     more = {key: value for key, value in overrides.items() if key not in (*config, *locked, "model", "revision")}
     return config | dict(sorted(locked.items())) | dict(sorted(more.items()))
@@ -306,7 +313,7 @@ _RULES: Mapping[str, _Rule] = {
     "index_share_for_mtp_iteration": _BOOLEAN,
     "max_model_len": _whole(1, 2**31 - 1),
     "method": _one_of(*METHODS),
-    "model": _text("a repository, org/repo", REPOSITORY_PATTERN[1:-1]),
+    "model": _text("a repository (org/repo), or where else the draft is, as in spec.model.uri", DRAFT_PATTERN[1:-1]),
     "num_speculative_tokens": _whole(1, 64),
     "num_speculative_tokens_per_batch_size": _Rule(
         "a list of [first batch size, last batch size, tokens], ascending from 1, with tokens at batch size 1",

@@ -24,6 +24,7 @@ _LIST_KEYS = {
     "containers": ("name",),
     "env": ("name",),
     "imagePullSecrets": ("name",),
+    "initContainers": ("name",),
     "ownerReferences": ("uid",),
     "ports": ("port", "containerPort", "protocol"),
     "topologySpreadConstraints": ("topologyKey", "whenUnsatisfiable"),

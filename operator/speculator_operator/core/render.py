@@ -11,15 +11,16 @@ import hashlib
 import inspect
 import json
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from speculator_operator import api
-from speculator_operator.api import Resolved
+from speculator_operator.api import Identity, Resolved
+from speculator_operator.reference import Kind, Reference
 from speculator_operator.settings import Settings
 
-from . import proof_probe
-
-Manifest = dict[str, Any]
+from . import proof_probe, weights
+from .weights import Manifest as Manifest
 
 MANAGER = "speculator-operator"
 CONTAINER = "main"
@@ -32,6 +33,25 @@ UID = 1000
 HOME = "/home/engine"
 SHM_SIZE = "8Gi"
 PROBE_PERIOD_SECONDS = 10
+#: Of a container that reads a model's config, or fetches its files.
+READER_RESOURCES = {"requests": {"cpu": "50m", "memory": "128Mi"}, "limits": {"memory": "512Mi"}}
+#: Confinement, as the Restricted Pod Security Standard asks for it: of a container, and of a pod.
+CONFINED = {
+    "allowPrivilegeEscalation": False,
+    "readOnlyRootFilesystem": True,
+    "capabilities": {"drop": ["ALL"]},
+}
+UNPRIVILEGED = {
+    "automountServiceAccountToken": False,
+    "enableServiceLinks": False,
+    "securityContext": {
+        "runAsNonRoot": True,
+        "runAsUser": UID,
+        "runAsGroup": UID,
+        "fsGroup": UID,
+        "seccompProfile": {"type": "RuntimeDefault"},
+    },
+}
 #: Scheduling and pulling an image of some ten GB.
 PULL_SECONDS = 1200
 
@@ -81,7 +101,7 @@ def controller_revision(resource: api.SpeculatorDeployment, resolved: Resolved, 
     return {
         "apiVersion": "apps/v1",
         "kind": "ControllerRevision",
-        "metadata": _metadata(resource, revision_name(resource)),
+        "metadata": object_metadata(resource, revision_name(resource)),
         "revision": resource.generation,
         "data": {"resolved": resolved.model_dump(mode="json", by_alias=True, exclude_none=True), "template": template},
     }
@@ -91,7 +111,7 @@ def service(resource: api.SpeculatorDeployment, port: int) -> Manifest:
     return {
         "apiVersion": "v1",
         "kind": "Service",
-        "metadata": _metadata(resource, resource.name),
+        "metadata": object_metadata(resource, resource.name),
         "spec": {
             "type": "ClusterIP",
             "selector": selector(resource.name),
@@ -112,7 +132,7 @@ def deployment(resource: api.SpeculatorDeployment, template: Manifest) -> Manife
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
-        "metadata": _metadata(resource, resource.name),
+        "metadata": object_metadata(resource, resource.name),
         "spec": {
             "replicas": 0 if spec.suspend else spec.replicas,
             "selector": {"matchLabels": selector(resource.name)},
@@ -132,6 +152,10 @@ def pod_template(resource: api.SpeculatorDeployment, resolved: Resolved, setting
     """
     spec = resource.spec
     pod = spec.template.spec
+    models = {"verifier": resolved.verifier, "draft": resolved.draft}
+    folders = weights.in_folders(models)
+    fetching = _fetching(resource, folders, models, settings)
+    from_hub = any(identity and role not in folders for role, identity in models.items())
     http = {"path": "/health", "port": "http"}
     probe = [
         "python3",
@@ -143,18 +167,14 @@ def pod_template(resource: api.SpeculatorDeployment, resolved: Resolved, setting
     container: Manifest = {
         "name": CONTAINER,
         "image": resolved.image,
-        "command": [_escaped(text) for text in resolved.command[:3]],
-        "args": [_escaped(text) for text in resolved.command[3:]],
-        "env": _environment(resource, settings),
+        "command": [escaped(text) for text in resolved.command[:3]],
+        "args": [escaped(text) for text in resolved.command[3:]],
+        "env": _environment(resource, settings, from_hub=from_hub),
         "ports": [{"name": "http", "containerPort": resolved.port, "protocol": "TCP"}],
         "resources": _resources(spec, resolved.tensor * resolved.pipeline),
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "readOnlyRootFilesystem": True,
-            "capabilities": {"drop": ["ALL"]},
-        },
+        "securityContext": CONFINED,
         "startupProbe": {
-            "exec": {"command": [_escaped(text) for text in probe]},
+            "exec": {"command": [escaped(text) for text in probe]},
             "periodSeconds": PROBE_PERIOD_SECONDS,
             "timeoutSeconds": proof_probe.TIMEOUT_SECONDS,
             "failureThreshold": math.ceil(spec.engine.startup_seconds / PROBE_PERIOD_SECONDS) + proof_probe.TRIES,
@@ -166,6 +186,7 @@ def pod_template(resource: api.SpeculatorDeployment, resolved: Resolved, setting
             {"name": "home", "mountPath": HOME},
             {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - the container's own
             {"name": "shm", "mountPath": "/dev/shm"},  # noqa: S108 - ranks of a tensor parallel group meet here
+            *weights.mounts(folders),
         ],
     }
     if pod.termination_grace_period_seconds > ENDPOINT_LAG_SECONDS + EXIT_SECONDS:
@@ -173,7 +194,7 @@ def pod_template(resource: api.SpeculatorDeployment, resolved: Resolved, setting
     typed = pod.model_dump(mode="json", by_alias=True, exclude_defaults=True, exclude_none=True)
     labels = {
         **spec.template.metadata.labels,
-        **_labels(resource.name),
+        **object_labels(resource.name),
         api.REVISION_LABEL: input_hash(resource),
     }
     annotations = {**spec.template.metadata.annotations, "kubectl.kubernetes.io/default-container": CONTAINER}
@@ -182,20 +203,14 @@ def pod_template(resource: api.SpeculatorDeployment, resolved: Resolved, setting
         "spec": {
             **_as_kept(typed),
             "terminationGracePeriodSeconds": pod.termination_grace_period_seconds,
-            "automountServiceAccountToken": False,
-            "enableServiceLinks": False,
-            "securityContext": {
-                "runAsNonRoot": True,
-                "runAsUser": UID,
-                "runAsGroup": UID,
-                "fsGroup": UID,
-                "seccompProfile": {"type": "RuntimeDefault"},
-            },
+            **UNPRIVILEGED,
+            **({"initContainers": fetching} if fetching else {}),
             "containers": [container],
             "volumes": [
                 {"name": "home", "emptyDir": {}},
                 {"name": "tmp", "emptyDir": {}},
                 {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": SHM_SIZE}},
+                *weights.volumes(folders),
             ],
         },
     }
@@ -218,7 +233,7 @@ def _as_kept(value: Any) -> Any:
     return value
 
 
-def _labels(name: str) -> dict[str, str]:
+def object_labels(name: str) -> dict[str, str]:
     return {
         "app.kubernetes.io/name": "vllm",
         "app.kubernetes.io/instance": name,
@@ -228,8 +243,8 @@ def _labels(name: str) -> dict[str, str]:
     }
 
 
-def _metadata(resource: api.SpeculatorDeployment, name: str) -> Manifest:
-    metadata: Manifest = {"name": name, "namespace": resource.namespace, "labels": _labels(resource.name)}
+def object_metadata(resource: api.SpeculatorDeployment, name: str) -> Manifest:
+    metadata: Manifest = {"name": name, "namespace": resource.namespace, "labels": object_labels(resource.name)}
     if resource.uid:  # rendered from a file, a resource has none, and nothing owns its objects
         metadata["ownerReferences"] = [
             {
@@ -243,7 +258,7 @@ def _metadata(resource: api.SpeculatorDeployment, name: str) -> Manifest:
     return metadata
 
 
-def _environment(resource: api.SpeculatorDeployment, settings: Settings) -> list[Manifest]:
+def _environment(resource: api.SpeculatorDeployment, settings: Settings, *, from_hub: bool) -> list[Manifest]:
     """The user's variables, and ours after them. The two never share a name: the allow-list has none of ours."""
     engine = resource.spec.engine
     environment: list[Manifest] = []
@@ -252,7 +267,7 @@ def _environment(resource: api.SpeculatorDeployment, settings: Settings) -> list
             reference = variable.value_from.model_dump(by_alias=True)
             environment.append({"name": variable.name, "valueFrom": reference})
         elif variable.value:
-            environment.append({"name": variable.name, "value": _escaped(variable.value)})
+            environment.append({"name": variable.name, "value": escaped(variable.value)})
         else:
             environment.append({"name": variable.name})
     environment += [
@@ -260,12 +275,53 @@ def _environment(resource: api.SpeculatorDeployment, settings: Settings) -> list
         {"name": "USER", "value": "engine"},  # torch asks for the user's name, and the image may not know this one
         {"name": "VLLM_NO_USAGE_STATS", "value": "1"},
     ]
-    if settings.pod_hf_endpoint:
-        environment.append({"name": "HF_ENDPOINT", "value": _escaped(settings.pod_hf_endpoint)})
+    if from_hub:
+        environment += weights.environment(resource.spec.model, {Kind.HUB})
+        if settings.pod_hf_endpoint:
+            environment.append({"name": "HF_ENDPOINT", "value": escaped(settings.pod_hf_endpoint)})
+    else:
+        environment.append({"name": "HF_HUB_OFFLINE", "value": "1"})
     if engine.api_key_secret_ref:
         reference = {"secretKeyRef": engine.api_key_secret_ref.model_dump(by_alias=True)}
         environment.append({"name": "VLLM_API_KEY", "valueFrom": reference})
     return environment
+
+
+def _fetching(
+    resource: api.SpeculatorDeployment,
+    folders: Mapping[str, Reference],
+    models: Mapping[str, Identity | None],
+    settings: Settings,
+) -> list[Manifest]:
+    """Init containers that bring the pod's models from object storage, as they were when they were resolved."""
+    return [
+        {
+            "name": f"fetch-{role}",
+            "image": settings.resolver_image,
+            "args": [
+                escaped(text)
+                for text in (
+                    "fetch",
+                    reference.uri,
+                    f"--revision={identity.revision}",
+                    f"--into={weights.FOLDER}/{role}",
+                )
+            ],
+            "env": [
+                *weights.reading_settings(reference.kind, settings),
+                *weights.environment(resource.spec.model, {reference.kind}),
+            ],
+            "resources": READER_RESOURCES,
+            "securityContext": CONFINED,
+            "terminationMessagePolicy": "FallbackToLogsOnError",
+            "volumeMounts": [
+                {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - the container's own
+                {"name": role, "mountPath": f"{weights.FOLDER}/{role}"},
+            ],
+        }
+        for role, reference in folders.items()
+        if reference.kind in weights.STORED and (identity := models[role])
+    ]
 
 
 def _resources(spec: api.SpeculatorDeploymentSpec, gpus: int) -> Manifest:
@@ -276,7 +332,7 @@ def _resources(spec: api.SpeculatorDeploymentSpec, gpus: int) -> Manifest:
     }
 
 
-def _escaped(text: str) -> str:
+def escaped(text: str) -> str:
     """Text that the kubelet hands on as it is, where it would expand ``$(NAME)`` and read ``$$`` as one dollar.
 
     Source: expansion.Expand in k8s.io/kubernetes/third_party/forked/golang/expansion.

@@ -259,7 +259,8 @@ def _port(manifest: dict[str, Any]) -> int:
 
 def _trouble(status: dict[str, Any], conditions: dict[str, Any]) -> str:
     """Why a pod isn't ready: how its container last ended, what it waits for, or why no node takes it."""
-    for container in status.get("containerStatuses") or []:
+    fetching = [it for it in status.get("initContainerStatuses") or [] if not it.get("ready")]
+    for container in [*fetching, *(status.get("containerStatuses") or [])]:
         ended = (container.get("lastState") or {}).get("terminated") or (container.get("state") or {}).get("terminated")
         if ended:
             words = _redacted((ended.get("message") or ended.get("reason") or "").strip())

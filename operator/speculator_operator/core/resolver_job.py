@@ -1,0 +1,122 @@
+"""The Job that reads one model in the resource's own namespace, with the Secret, claim or image that this takes.
+
+Its pod runs the operator's image, and says what it has read in its termination message (``report``). It asks for no
+accelerator and for no node in particular, so that none is started for it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from typing import Any
+
+from speculator_operator import api
+from speculator_operator.api import Reason
+from speculator_operator.errors import Refused
+from speculator_operator.reference import Reference
+from speculator_operator.settings import Settings
+
+from . import weights
+from .render import (
+    CONFINED,
+    CONTAINER,
+    READER_RESOURCES,
+    UNPRIVILEGED,
+    Manifest,
+    escaped,
+    object_labels,
+    object_metadata,
+)
+
+#: A Job whose result nobody has fetched is removed after this time.
+KEPT_SECONDS = 600
+_ROLE = "model"
+
+
+def resolver_job(resource: api.SpeculatorDeployment, reference: Reference, settings: Settings) -> Manifest:
+    """The Job. It is named by its inputs, and never changed.
+
+    Raises:
+        Refused: ``ResolverUnset``.
+    """
+    if settings.resolver_image is None:
+        raise Refused(
+            Reason.RESOLVER_UNSET,
+            f"{reference.uri} is read by a Job, and this installation names no image for one. Have "
+            "SPECULATOR_RESOLVER_IMAGE set to the operator's image, or name a public repository of the hub",
+            field="spec.model.uri",
+        )
+    spec = resource.spec
+    folders = {_ROLE: reference} if reference.kind in weights.MOUNTED else {}
+    command = ["read", reference.uri]
+    if reference.revision:
+        command.append(f"--revision={reference.revision}")
+    if folders:
+        command.append(f"--folder={weights.FOLDER}/{_ROLE}")
+    marks = {**object_labels(resource.name), "app.kubernetes.io/component": "resolver"}
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {
+            **object_metadata(resource, f"{resource.name}-r-{_input_hash(resource, reference)}"),
+            "labels": marks,
+        },
+        "spec": {
+            "backoffLimit": 0,
+            "activeDeadlineSeconds": math.ceil(settings.resolver_timeout),
+            "ttlSecondsAfterFinished": KEPT_SECONDS,
+            "template": {
+                "metadata": {
+                    # With the resource's own label, the Service would count it among the engines.
+                    "labels": {key: value for key, value in marks.items() if key != api.NAME_LABEL},
+                    # A mesh's proxy would be in its way, and go on running after it.
+                    "annotations": {"sidecar.istio.io/inject": "false", "linkerd.io/inject": "disabled"},
+                },
+                "spec": {
+                    "restartPolicy": "Never",
+                    **_scheduling(spec.template.spec, settings),
+                    **UNPRIVILEGED,
+                    "containers": [
+                        {
+                            "name": CONTAINER,
+                            "image": settings.resolver_image,
+                            "args": [escaped(text) for text in command],
+                            "env": [
+                                *weights.reading_settings(reference.kind, settings),
+                                *weights.environment(spec.model, {reference.kind}),
+                            ],
+                            "resources": READER_RESOURCES,
+                            "securityContext": CONFINED,
+                            "volumeMounts": [
+                                {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - the container's own
+                                *weights.mounts(folders),
+                            ],
+                        }
+                    ],
+                    "volumes": [{"name": "tmp", "emptyDir": {}}, *weights.volumes(folders)],
+                },
+            },
+        },
+    }
+
+
+def _scheduling(pod: api.PodSpec, settings: Settings) -> dict[str, Any]:
+    """A claim can hold it to a node whose taints it has to bear; a node selector would start nodes that cost."""
+    tolerations = [item.model_dump(mode="json", by_alias=True, exclude_none=True) for item in pod.tolerations]
+    names = {secret.name for secret in pod.image_pull_secrets} | {settings.resolver_pull_secret or ""}
+    secrets = [{"name": name} for name in sorted(names) if name]
+    return {
+        **({"tolerations": tolerations} if tolerations else {}),
+        **({"imagePullSecrets": secrets} if secrets else {}),
+    }
+
+
+def _input_hash(resource: api.SpeculatorDeployment, reference: Reference) -> str:
+    """Of what is read, with which Secrets, and of the wish to have it read anew."""
+    model = resource.spec.model
+    secrets = [
+        secret.model_dump() if secret else None for secret in (model.token_secret_ref, model.credentials_secret_ref)
+    ]
+    text = json.dumps([reference.uri, reference.revision, secrets, resource.refresh, resource.uid], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:8]

@@ -1,0 +1,171 @@
+"""Reads a resource's models, each in the way that its place asks for.
+
+A public repository is read by the operator itself. What takes a Secret, a claim or an image is read by a Job in the
+resource's namespace (``core/resolver_job``): a pass makes the Job, later ones look at what became of it, and the Job is
+deleted as soon as its report is here. Nothing of this is remembered that a new process couldn't do without: it would
+read once more.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+from dataclasses import dataclass, field
+
+from .api import REFRESH_ANNOTATION, Reason, SpeculatorDeployment
+from .cluster import Cluster
+from .core import plan, report, status
+from .core.checkpoint import Snapshot
+from .core.render import CONTAINER, Manifest
+from .core.resolver_job import resolver_job
+from .errors import OperatorError, Refused, Waiting
+from .reference import Kind, Reference
+from .resolution import Read
+from .settings import Settings
+from .workqueue import Key
+
+#: A Job that runs is looked at so often, besides when its status changes.
+LOOK_SECONDS = 10.0
+#: After a Job that ended without a report.
+RETRY_SECONDS = 60.0
+
+#: With these, a token may help.
+_CLOSED = (Reason.MODEL_UNAUTHORIZED, Reason.MODEL_GATED, Reason.MODEL_NOT_FOUND)
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class _Readings:
+    """Of one resource: what its Jobs have reported, by their names, and the last trouble of each that runs."""
+
+    reported: dict[str, Snapshot] = field(default_factory=dict)
+    troubles: dict[str, str] = field(default_factory=dict)
+
+
+class Sources:
+    """``hub`` reads what is public."""
+
+    def __init__(self, cluster: Cluster, hub: Read, settings: Settings) -> None:
+        self._cluster = cluster
+        self._hub = hub
+        self._settings = settings
+        self._readings: dict[Key, _Readings] = {}
+
+    def of(self, resource: SpeculatorDeployment) -> Read:
+        """How a resource's models are read. What is still being read raises ``Waiting``, with ``Resolving``."""
+        return functools.partial(self._read, resource)
+
+    def forget(self, key: Key) -> None:
+        """Drops what was read for a resource: it is pinned now, or gone."""
+        self._readings.pop(key, None)
+
+    async def _read(self, resource: SpeculatorDeployment, reference: Reference) -> Snapshot:
+        if reference.kind is Kind.HUB:
+            try:
+                return await self._hub(reference)
+            except Refused as refusal:
+                if resource.spec.model.token_secret_ref is None or refusal.reason not in _CLOSED:
+                    raise
+        return await self._through_job(resource, reference)
+
+    async def _through_job(self, resource: SpeculatorDeployment, reference: Reference) -> Snapshot:
+        wanted = resolver_job(resource, reference, self._settings)
+        name = wanted["metadata"]["name"]
+        readings = self._readings.setdefault((resource.namespace, resource.name), _Readings())
+        if name in readings.reported:
+            return readings.reported[name]
+        job = await self._cluster.get("Job", resource.namespace, name)
+        if conflict := plan.unowned(resource, (job,)):
+            raise conflict
+        if job is None or job["metadata"].get("deletionTimestamp"):
+            if job is None:
+                await self._cluster.apply(wanted)
+            raise _under_way(name, reference, "it has just been made")
+        try:
+            snapshot = await self._outcome(job, reference, readings)
+        except OperatorError as problem:
+            if problem.reason != Reason.RESOLVING:
+                await self._remove(job, readings)
+            raise
+        readings.reported[name] = snapshot
+        await self._remove(job, readings)
+        return snapshot
+
+    async def _outcome(self, job: Manifest, reference: Reference, readings: _Readings) -> Snapshot:
+        metadata = job["metadata"]
+        selector = f"batch.kubernetes.io/job-name={metadata['name']}"
+        pods = await self._cluster.list("Pod", metadata["namespace"], selector)
+        # Whoever may write pods could label one so; who owns it is the API server's word.
+        pods = [pod for pod in pods if _is_of(pod, job)]
+        for pod in pods:
+            if text := _last_words(pod):
+                try:
+                    return report.unpacked(text)
+                except ValueError as error:
+                    what = f"said something else than a report ({error}): {text[:200]}"
+                    raise _failed(metadata["name"], reference, what) from error
+        trouble = next((status.pod(pod).trouble for pod in pods), "")
+        if not (ended := _ended(job)):
+            if refusal := _hopeless(trouble, reference):
+                raise refusal
+            readings.troubles[metadata["name"]] = trouble
+            raise _under_way(metadata["name"], reference, trouble or "its pod is starting")
+        raise _failed(metadata["name"], reference, trouble or readings.troubles.get(metadata["name"], "") or ended)
+
+    async def _remove(self, job: Manifest, readings: _Readings) -> None:
+        metadata = job["metadata"]
+        readings.troubles.pop(metadata["name"], None)
+        await self._cluster.delete("Job", metadata["namespace"], metadata["name"], uid=metadata["uid"])
+
+
+def _is_of(pod: Manifest, job: Manifest) -> bool:
+    owners = pod["metadata"].get("ownerReferences") or []
+    return any(owner.get("controller") and owner["uid"] == job["metadata"]["uid"] for owner in owners)
+
+
+def _last_words(pod: Manifest) -> str:
+    """The termination message of the container that reads, whatever else still runs beside it."""
+    for container in (pod.get("status") or {}).get("containerStatuses") or []:
+        if container["name"] == CONTAINER:
+            ended = (container.get("state") or {}).get("terminated") or {}
+            return str(ended.get("message") or "")
+    return ""
+
+
+def _ended(job: Manifest) -> str:
+    """Why the Job is over, empty while it isn't."""
+    for condition in (job.get("status") or {}).get("conditions") or []:
+        if condition["type"] in ("Complete", "Failed") and condition["status"] == "True":
+            return f"{condition.get('reason', condition['type'])}: {condition.get('message', '')}"
+    return ""
+
+
+def _hopeless(trouble: str, reference: Reference) -> Refused | None:
+    """What a pod waits for that won't come by itself."""
+    if "persistentvolumeclaim" in trouble and "not found" in trouble:
+        return Refused(
+            Reason.CLAIM_MISSING,
+            f"There is no claim {reference.name} in the resource's namespace. Make it, or correct the name",
+            field="spec.model.uri",
+        )
+    if trouble.startswith("CreateContainerConfigError"):
+        return Refused(
+            Reason.SECRET_UNUSABLE,
+            f"The pod that would read {reference.uri} can't have its Secret ({trouble}). Make it, or correct its name "
+            f"or key. It is looked for again in a while, and at once when the annotation {REFRESH_ANNOTATION} changes",
+            field="spec.model",
+        )
+    return None
+
+
+def _under_way(name: str, reference: Reference, what: str) -> Waiting:
+    return Waiting(Reason.RESOLVING, f"Job {name} reads {reference.uri}: {what}", retry_after=LOOK_SECONDS)
+
+
+def _failed(name: str, reference: Reference, what: str) -> Waiting:
+    return Waiting(
+        Reason.RESOLVER_FAILED,
+        f"Job {name}, which was to read {reference.uri}, ended without a result: {what}. Another one follows",
+        retry_after=RETRY_SECONDS,
+    )
