@@ -16,6 +16,7 @@ CASES = sorted((Path(__file__).parents[1] / "data" / "render").iterdir())
 def test_renders(case: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in os.environ if name.startswith(("SPECULATOR_", "HF_"))]:
         monkeypatch.delenv(name)
+    monkeypatch.setenv("SPECULATOR_RESOLVER_IMAGE", "registry.example/speculator-operator:0.1.0")
     folders = [f"--checkpoint={case / 'checkpoint'}"]
     if (case / "verifier").is_dir():
         folders.append(f"--verifier-checkpoint={case / 'verifier'}")

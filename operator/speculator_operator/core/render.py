@@ -297,15 +297,10 @@ def _fetching(
     return [
         {
             "name": f"fetch-{role}",
-            "image": settings.resolver_image,
+            "image": weights.reader_image(reference, settings),
             "args": [
-                escaped(text)
-                for text in (
-                    "fetch",
-                    reference.uri,
-                    f"--revision={identity.revision}",
-                    f"--into={weights.FOLDER}/{role}",
-                )
+                *("fetch", escaped(reference.uri), f"--into={weights.FOLDER}/{role}"),
+                *([f"--revision={identity.revision}"] if identity.revision else []),
             ],
             "env": [
                 *weights.reading_settings(reference.kind, settings),

@@ -12,8 +12,6 @@ import math
 from typing import Any
 
 from speculator_operator import api
-from speculator_operator.api import Reason
-from speculator_operator.errors import Refused
 from speculator_operator.reference import Reference
 from speculator_operator.settings import Settings
 
@@ -40,13 +38,7 @@ def resolver_job(resource: api.SpeculatorDeployment, reference: Reference, setti
     Raises:
         Refused: ``ResolverUnset``.
     """
-    if settings.resolver_image is None:
-        raise Refused(
-            Reason.RESOLVER_UNSET,
-            f"{reference.uri} is read by a Job, and this installation names no image for one. Have "
-            "SPECULATOR_RESOLVER_IMAGE set to the operator's image, or name a public repository of the hub",
-            field="spec.model.uri",
-        )
+    image = weights.reader_image(reference, settings)
     spec = resource.spec
     folders = {_ROLE: reference} if reference.kind in weights.MOUNTED else {}
     command = ["read", reference.uri]
@@ -80,7 +72,7 @@ def resolver_job(resource: api.SpeculatorDeployment, reference: Reference, setti
                     "containers": [
                         {
                             "name": CONTAINER,
-                            "image": settings.resolver_image,
+                            "image": image,
                             "args": [escaped(text) for text in command],
                             "env": [
                                 *weights.reading_settings(reference.kind, settings),

@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from speculator_operator import api
-from speculator_operator.api import Identity
+from speculator_operator.api import Identity, Reason
+from speculator_operator.errors import Refused
 from speculator_operator.reference import Kind, Reference
 from speculator_operator.settings import Settings
 
@@ -71,6 +72,22 @@ def environment(model: api.Model, kinds: set[Kind]) -> list[Manifest]:
             selector = {"name": name, "key": key, **({} if required else {"optional": True})}
             variables.append({"name": key, "valueFrom": {"secretKeyRef": selector}})
     return variables
+
+
+def reader_image(reference: Reference, settings: Settings) -> str:
+    """The image that reads, or fetches, what the operator can't get at itself.
+
+    Raises:
+        Refused: ``ResolverUnset``.
+    """
+    if settings.resolver_image is None:
+        raise Refused(
+            Reason.RESOLVER_UNSET,
+            f"{reference.uri} is read in a pod of this namespace, and the installation names no image for that. Have "
+            "SPECULATOR_RESOLVER_IMAGE set to the operator's own image, or name a public repository of the hub",
+            field="spec.model.uri",
+        )
+    return settings.resolver_image
 
 
 def reading_settings(kind: Kind, settings: Settings) -> list[Manifest]:
