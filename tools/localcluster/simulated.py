@@ -2,7 +2,8 @@
 
 A pod on such a node is running and ready within a second, unless its annotation ``simulated/pod`` says otherwise:
 ``unready`` (it runs, and is never ready) or ``failing`` (its container ends, again and again, with the text of the
-annotation ``simulated/message``). Changing the annotation changes the pod.
+annotation ``simulated/message``). Changing the annotation changes the pod. The pods of Jobs only get a node: what
+they would do is nothing that could be made up.
 """
 
 from __future__ import annotations
@@ -142,6 +143,7 @@ def _stages(capacity: Mapping[str, object]) -> list[dict[str, Any]]:
     """Selectors: a text must be equal, a tuple must not hold the value, a truth says whether there must be one."""
     is_ready = '.status.conditions.[] | select( .type == "Ready" ) | .status'
     deleting = ".metadata.deletionTimestamp"
+    job = '.metadata.labels["batch.kubernetes.io/job-name"]'
     outcome = f'.metadata.annotations["{POD_ANNOTATION}"]'
     node = {"statusTemplate": _NODE_CONDITIONS + "addresses: [{type: InternalIP, address: 127.0.0.1}]\n"}
     for field in ("capacity", "allocatable"):
@@ -160,7 +162,7 @@ def _stages(capacity: Mapping[str, object]) -> list[dict[str, Any]]:
         _stage(
             "pod-ready",
             "Pod",
-            {deleting: False, outcome: (UNREADY, FAILING), is_ready: ("True",)},
+            {deleting: False, job: False, outcome: (UNREADY, FAILING), is_ready: ("True",)},
             next={"statusTemplate": _pod("True", "ready: true\n  started: true\n  restartCount: 0", _RUNNING)},
         ),
         _stage(

@@ -1,0 +1,146 @@
+"""Plays the kubelet for resolver Jobs on simulated nodes: it runs what their pods would run, with what they would have.
+
+The command, its variables and its mounts are the pod's, a Secret that isn't there keeps it from starting, and what it
+says gets out as its termination message, cut as the kubelet cuts it. What it doesn't show is the container's
+confinement, and the image: a real node shows those.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from tools.localcluster.controlplane import ControlPlane
+
+SELECTOR = "app.kubernetes.io/component=resolver"
+POLL_SECONDS = 0.3
+#: As the kubelet cuts a termination message.
+MOST_BYTES = 4096
+
+
+class Readers:
+    """Between ``with`` and its end, one namespace's Jobs run. ``claims`` are folders that stand for claims' volumes.
+
+    While ``broken`` is set, containers end with that text instead of running. ``ran`` counts them.
+    """
+
+    def __init__(self, cluster: ControlPlane, namespace: str, claims: Mapping[str, Path] | None = None) -> None:
+        self.broken = ""
+        self.ran = 0
+        self.seen: list[dict[str, Any]] = []
+        """Every pod that there was, as the API server had it."""
+        self._cluster = cluster
+        self._namespace = namespace
+        self._claims = dict(claims or {})
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._failure: BaseException | None = None
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._over.set()
+        self._thread.join()
+        if self._failure and kind is None:
+            raise self._failure
+
+    def _run(self) -> None:
+        while not self._over.wait(POLL_SECONDS):
+            try:
+                for pod in json.loads(self._kubectl("get", "pods", f"--selector={SELECTOR}", "-o", "json"))["items"]:
+                    if pod["spec"].get("nodeName") and (pod.get("status") or {}).get("phase") != "Succeeded":
+                        self._start(pod)
+            except Exception as failure:  # noqa: BLE001 - it is raised where the test ends
+                self._failure = failure
+                return
+
+    def _start(self, pod: dict[str, Any]) -> None:
+        (container,) = pod["spec"]["containers"]
+        name = pod["metadata"]["name"]
+        environment, missing = self._environment(container)
+        if missing:
+            waiting = {"reason": "CreateContainerConfigError", "message": missing}
+            self._say(name, container, "Pending", {"waiting": waiting})
+            return
+        self.seen.append(pod)
+        self.ran += 1
+        message = self.broken or self._output(pod, container, environment)
+        cut = message.encode()[:MOST_BYTES].decode(errors="ignore")
+        ended = {"exitCode": 1 if self.broken else 0, "message": cut, "reason": "Completed"}
+        self._say(name, container, "Failed" if self.broken else "Succeeded", {"terminated": ended})
+
+    def _output(self, pod: dict[str, Any], container: dict[str, Any], environment: dict[str, str]) -> str:
+        claims = {
+            volume["name"]: self._claims[volume["persistentVolumeClaim"]["claimName"]]
+            for volume in pod["spec"]["volumes"]
+            if "persistentVolumeClaim" in volume
+        }
+        folders = {
+            mount["mountPath"]: claims[mount["name"]] / mount.get("subPath", "")
+            for mount in container["volumeMounts"]
+            if mount["name"] in claims
+        }
+        args = list(container["args"])
+        for path, folder in folders.items():
+            args = [arg.replace(f"--folder={path}", f"--folder={folder}") for arg in args]
+        with tempfile.TemporaryDirectory() as scratch:
+            file = Path(scratch) / "termination-log"
+            done = subprocess.run(
+                [sys.executable, "-m", "speculator_operator", *args, f"--report={file}"],
+                env={"PATH": os.environ["PATH"], "HOME": scratch, **environment},
+                capture_output=True,
+                text=True,
+                timeout=60,
+                check=False,
+            )
+            assert done.returncode == 0, done.stderr
+            return file.read_text()
+
+    def _environment(self, container: dict[str, Any]) -> tuple[dict[str, str], str]:
+        environment: dict[str, str] = {}
+        for variable in container.get("env") or []:
+            if "value" in variable:
+                environment[variable["name"]] = variable["value"]
+                continue
+            wanted = variable["valueFrom"]["secretKeyRef"]
+            text = self._kubectl("get", "secret", wanted["name"], "--ignore-not-found", "-o", "json")
+            data = json.loads(text).get("data", {}) if text else None
+            if data is not None and wanted["key"] in data:
+                environment[variable["name"]] = base64.b64decode(data[wanted["key"]]).decode()
+            elif not wanted.get("optional"):
+                lacking = f"couldn't find key {wanted['key']} in Secret {self._namespace}/{wanted['name']}"
+                return {}, lacking if data is not None else f'secret "{wanted["name"]}" not found'
+        return environment, ""
+
+    def _say(self, name: str, container: dict[str, Any], phase: str, state: dict[str, Any]) -> None:
+        status = {
+            "phase": phase,
+            "containerStatuses": [
+                {
+                    **{key: container[key] for key in ("name", "image")},
+                    "imageID": "",
+                    "ready": False,
+                    "restartCount": 0,
+                    "state": state,
+                }
+            ],
+        }
+        patch = json.dumps({"status": status})
+        # The pod may be gone already: its Job is deleted as soon as the report has been read.
+        self._kubectl("patch", "pod", name, "--subresource=status", "--type=merge", "-p", patch, check=False)
+
+    def _kubectl(self, *args: str, check: bool = True) -> str:
+        return self._cluster.kubectl("--namespace", self._namespace, *args, check=check)
