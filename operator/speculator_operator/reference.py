@@ -22,9 +22,8 @@ class Kind(StrEnum):
 _REPOSITORY = r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}/[A-Za-z0-9][A-Za-z0-9._-]{0,95}"
 _REVISION = r"[A-Za-z0-9][A-Za-z0-9._/-]{0,127}"
 _NAME = r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?"
-_SEGMENT = r"[A-Za-z0-9_][A-Za-z0-9._=-]{0,127}"
-_PATH = rf"(/{_SEGMENT}){{0,16}}/?"
-_IMAGE = r"[a-z0-9][a-z0-9.:_-]{0,126}(/[a-z0-9][a-z0-9._-]{0,126}){1,8}(:[A-Za-z0-9_][A-Za-z0-9._-]{0,127})?"
+_PATH = r"(/[A-Za-z0-9_][A-Za-z0-9._=-]*)*/?"  # Go bounds what a repetition of a repetition may come to
+_IMAGE = r"[a-z0-9][a-z0-9.:_-]*(/[a-z0-9][a-z0-9._-]*)+(:[A-Za-z0-9_][A-Za-z0-9._-]{0,127})?"
 _DIGEST = r"@sha256:[a-f0-9]{64}"
 _BUCKET = r"[a-z0-9][a-z0-9._-]{1,61}[a-z0-9]"
 

@@ -9,9 +9,13 @@ from pathlib import Path
 import pytest
 
 from tests.support.apiproxy import ApiProxy
+from tests.support.engines import Engines
+from tests.support.operator import grant
+from tests.support.world import DRAFT, VERIFIER, World, files
 from tools.localcluster.binaries import binary
 from tools.localcluster.controlplane import ControlPlane
 from tools.localcluster.simulated import SimulatedNodes
+from tools.testhub import Hub
 
 CRD = Path(__file__).parents[2] / "crds" / "speculators.dev_speculatordeployments.yaml"
 
@@ -60,3 +64,28 @@ def proxy(cluster: ControlPlane) -> Iterator[ApiProxy]:
     """Between a client and the API server: ``cluster.kubeconfig_for("operator", server=proxy.url)``."""
     with ApiProxy(cluster.url, cluster.ca) as between:
         yield between
+
+
+@pytest.fixture
+def hub() -> Iterator[Hub]:
+    """Has a draft and its verifier, by their configs: ``org/draft`` and ``org/verifier``."""
+    with Hub() as running:
+        running.commit("org/verifier", files(VERIFIER))
+        running.commit("org/draft", files(DRAFT))
+        yield running
+
+
+@pytest.fixture(scope="module")
+def engines() -> Iterator[Engines]:
+    with Engines() as running:
+        yield running
+
+
+@pytest.fixture
+def world(
+    cluster: ControlPlane, nodes: SimulatedNodes, namespace: str, hub: Hub, engines: Engines, tmp_path: Path
+) -> World:
+    """A namespace in which the operator works with the rights that it ships with."""
+    del nodes  # they are there, and that is all
+    grant(cluster)
+    return World(cluster, namespace, hub, engines, tmp_path / "operator.log")

@@ -11,7 +11,6 @@ import socket
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,168 +18,18 @@ import pytest
 
 from speculator_operator import api
 from tests.support.apiproxy import ApiProxy
-from tests.support.engines import Engines
 from tests.support.eventually import eventually
 from tests.support.operator import Operator, grant
+from tests.support.world import DRAFT, World, files
 from tools.localcluster.controlplane import ControlPlane
 from tools.localcluster.simulated import FAILING, MESSAGE_ANNOTATION, POD_ANNOTATION
 from tools.testhub import Hub
 
 CRD = Path(__file__).parents[2] / "crds" / "speculators.dev_speculatordeployments.yaml"
 
-pytestmark = [pytest.mark.timeout(180), pytest.mark.usefixtures("nodes")]
-
-VERIFIER = {
-    "architectures": ["LlamaForCausalLM"],
-    "model_type": "llama",
-    "hidden_size": 64,
-    "num_hidden_layers": 8,
-    "num_attention_heads": 2,
-    "num_key_value_heads": 2,
-    "vocab_size": 512,
-    "max_position_embeddings": 2048,
-}
-DRAFT: dict[str, Any] = {
-    "architectures": ["Eagle3Speculator"],
-    "speculators_model_type": "eagle3",
-    "speculators_config": {
-        "algorithm": "eagle3",
-        "default_proposal_method": "greedy",
-        "proposal_methods": [{"proposal_type": "greedy", "speculative_tokens": 3}],
-        "verifier": {"name_or_path": "org/verifier"},
-    },
-    "transformer_layer_config": {
-        "model_type": "llama",
-        "hidden_size": 64,
-        "num_attention_heads": 2,
-        "num_key_value_heads": 2,
-        "num_hidden_layers": 1,
-        "vocab_size": 512,
-    },
-    "draft_vocab_size": 512,
-}
 NOW = "2026-01-01T00:00:00Z"
-FAST = {"reread_interval": 1, "scrape_interval": 0.5, "resync_interval": 5}
 
-
-def files(config: dict[str, Any], **changes: Any) -> dict[str, bytes]:
-    return {"config.json": json.dumps(config | changes).encode()}
-
-
-@pytest.fixture
-def hub() -> Iterator[Hub]:
-    with Hub() as running:
-        running.commit("org/verifier", files(VERIFIER))
-        running.commit("org/draft", files(DRAFT))
-        yield running
-
-
-@pytest.fixture(scope="module")
-def engines() -> Iterator[Engines]:
-    with Engines() as running:
-        yield running
-
-
-@pytest.fixture(scope="module", autouse=True)
-def granted(cluster: ControlPlane) -> None:
-    grant(cluster)
-
-
-@pytest.fixture
-def proxy(cluster: ControlPlane) -> Iterator[ApiProxy]:
-    with ApiProxy(cluster.url, cluster.ca) as running:
-        yield running
-
-
-class World:
-    """One namespace, its resources, and the operator that looks after it."""
-
-    def __init__(self, cluster: ControlPlane, namespace: str, hub: Hub, engines: Engines, log: Path) -> None:
-        self.cluster = cluster
-        self.namespace = namespace
-        self.hub = hub
-        self.engines = engines
-        self.log = log
-        engines.drafts, engines.reachable = 5, True
-
-    def operator(self, *, server: str | None = None, patch: str = "", **settings: object) -> Operator:
-        given = {**FAST, "hf_endpoint": self.hub.url, **settings}
-        return Operator(self.cluster, self.log, namespace=self.namespace, server=server, settings=given, patch=patch)
-
-    def kubectl(self, *args: str, stdin: str | None = None, check: bool = True) -> str:
-        return self.cluster.kubectl("--namespace", self.namespace, *args, stdin=stdin, check=check)
-
-    def apply(self, name: str = "a", **spec: Any) -> None:
-        content = {"model": {"uri": "org/draft"}, **spec}
-        content["engine"] = {"port": self.engines.port, **spec.get("engine", {})}
-        body = {
-            "apiVersion": api.API_VERSION,
-            "kind": api.KIND,
-            "metadata": {"name": name, "namespace": self.namespace},
-            "spec": content,
-        }
-        self.kubectl("apply", "-f", "-", stdin=json.dumps(body))
-
-    def get(self, kind: str, name: str = "a") -> dict[str, Any]:
-        found: dict[str, Any] = json.loads(self.kubectl("get", kind, name, "-o", "json"))
-        return found
-
-    def items(self, kind: str) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = json.loads(self.kubectl("get", kind, "-o", "json"))["items"]
-        return found
-
-    def conditions(self, name: str = "a") -> dict[str, tuple[str, str]]:
-        status = self.get("spd", name).get("status") or {}
-        return {c["type"]: (c["status"], c["reason"]) for c in status.get("conditions", [])}
-
-    def becomes(self, name: str = "a", **expected: tuple[str, str]) -> None:
-        def check() -> None:
-            conditions = self.conditions(name)
-            assert {type_: conditions.get(type_) for type_ in expected} == expected
-
-        eventually(check, within=60)
-
-    def ready(self, name: str = "a") -> None:
-        """Ready, and of its current generation."""
-
-        def check() -> None:
-            found = self.get("spd", name)
-            status = found.get("status") or {}
-            assert status.get("observedGeneration") == found["metadata"]["generation"]
-            assert self.conditions(name)["Ready"] == ("True", "Reconciled")
-
-        eventually(check, within=60)
-
-    def pods(self) -> set[str]:
-        return {pod["metadata"]["uid"] for pod in self.items("pods") if "deletionTimestamp" not in pod["metadata"]}
-
-    def args(self, name: str = "a") -> list[str]:
-        args: list[str] = self.get("deployment", name)["spec"]["template"]["spec"]["containers"][0]["args"]
-        return args
-
-    def end_state(self) -> dict[str, Any]:
-        """What is there, without what differs between any two runs."""
-        kinds = ("controllerrevisions", "services", "deployments")
-        return {kind: [_essence(item) for item in self.items(kind)] for kind in kinds} | {
-            "resolved": [item["status"]["resolved"] for item in self.items("spd")],
-            "conditions": [
-                sorted((c["type"], c["status"], c["reason"]) for c in item["status"]["conditions"])
-                for item in self.items("spd")
-            ],
-        }
-
-
-def _essence(item: dict[str, Any]) -> dict[str, Any]:
-    metadata = {key: item["metadata"].get(key) for key in ("name", "labels")}
-    essence = {key: value for key, value in item.items() if key not in ("metadata", "status")}
-    essence.get("spec", {}).pop("clusterIP", None)
-    essence.get("spec", {}).pop("clusterIPs", None)
-    return {**essence, "metadata": metadata}
-
-
-@pytest.fixture
-def world(cluster: ControlPlane, namespace: str, hub: Hub, engines: Engines, tmp_path: Path) -> World:
-    return World(cluster, namespace, hub, engines, tmp_path / "operator.log")
+pytestmark = [pytest.mark.timeout(180), pytest.mark.usefixtures("nodes")]
 
 
 def test_a_resource_becomes_pods_and_says_so(world: World) -> None:
