@@ -1,0 +1,83 @@
+"""A cluster in memory, for runs by the thousand: what a pass reads and writes, and nothing that happens of itself.
+
+There are no controllers, no defaults and no validation; what those make of our objects, real API servers show.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+from speculator_operator import api
+from speculator_operator.core.render import MANAGER, Manifest
+
+Name = tuple[str, str, str]
+
+
+class MemoryCluster:
+    """As ``cluster.Cluster``, as far as a pass uses it. ``writes`` are the kinds that were written, in order."""
+
+    def __init__(self, resource: Manifest) -> None:
+        self.objects: dict[Name, Manifest] = {}
+        self.writes: list[str] = []
+        metadata = resource["metadata"]
+        self.objects[api.KIND, metadata["namespace"], metadata["name"]] = resource
+
+    @property
+    def status(self) -> dict[str, Any]:
+        (found,) = (item for (kind, _, _), item in self.objects.items() if kind == api.KIND)
+        status: dict[str, Any] = found.get("status") or {}
+        return status
+
+    def kinds(self) -> set[str]:
+        return {kind for kind, _, _ in self.objects}
+
+    async def get(self, kind: str, namespace: str, name: str) -> Manifest | None:
+        return copy.deepcopy(self.objects.get((kind, namespace, name)))
+
+    async def list(self, kind: str, namespace: str, selector: str) -> list[Manifest]:
+        key, _, value = selector.partition("=")
+        return [
+            copy.deepcopy(item)
+            for (of_kind, within, _), item in self.objects.items()
+            if (of_kind, within) == (kind, namespace) and item["metadata"].get("labels", {}).get(key) == value
+        ]
+
+    async def apply(self, manifest: Manifest) -> Manifest:
+        metadata = manifest["metadata"]
+        self.writes.append(manifest["kind"])
+        made = copy.deepcopy(manifest)
+        made["metadata"] |= {
+            "uid": f"{manifest['kind']}-{metadata['name']}",
+            "resourceVersion": str(len(self.writes)),
+            "creationTimestamp": "2026-01-01T00:00:00Z",
+            "generation": 1,
+            "managedFields": [{"manager": MANAGER, "operation": "Apply", "fieldsV1": _fields(manifest)}],
+        }
+        self.objects[manifest["kind"], metadata["namespace"], metadata["name"]] = made
+        return copy.deepcopy(made)
+
+    async def apply_status(self, manifest: Manifest, *, read: Manifest) -> Manifest:
+        del read  # nobody else writes here
+        metadata = manifest["metadata"]
+        self.writes.append("status")
+        found = self.objects[api.KIND, metadata["namespace"], metadata["name"]]
+        found["status"] = copy.deepcopy(manifest["status"])
+        return copy.deepcopy(found)
+
+    async def delete(self, kind: str, namespace: str, name: str, *, uid: str) -> None:
+        del uid  # there is only one of a name
+        self.writes.append(f"deleted {kind}")
+        self.objects.pop((kind, namespace, name), None)
+
+    async def emit(self, about: Manifest, *, type_: str, reason: str, note: str) -> None:
+        del about, type_, reason, note
+        self.writes.append("Event")
+
+
+def _fields(value: Any) -> dict[str, Any]:
+    """FieldsV1 of an applied object; its lists count as one field each, and what says what it is isn't owned."""
+    if not isinstance(value, dict):
+        return {}
+    kept = {key: inner for key, inner in value.items() if key not in ("apiVersion", "kind", "name", "namespace")}
+    return {f"f:{key}": _fields(inner) for key, inner in kept.items()}
