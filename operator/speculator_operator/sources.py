@@ -37,8 +37,10 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class _Readings:
-    """Of one resource: what its Jobs have reported, by their names, and the last trouble of each that runs."""
+    """Of one resource: repositories that aren't public; by the names of Jobs, what they have reported, and the last
+    trouble of those that run."""
 
+    closed: set[Reference] = field(default_factory=set)
     reported: dict[str, Snapshot] = field(default_factory=dict)
     troubles: dict[str, str] = field(default_factory=dict)
 
@@ -61,18 +63,19 @@ class Sources:
         self._readings.pop(key, None)
 
     async def _read(self, resource: SpeculatorDeployment, reference: Reference) -> Snapshot:
-        if reference.kind is Kind.HUB:
+        readings = self._readings.setdefault((resource.namespace, resource.name), _Readings())
+        if reference.kind is Kind.HUB and reference not in readings.closed:
             try:
                 return await self._hub(reference)
             except Refused as refusal:
                 if resource.spec.model.token_secret_ref is None or refusal.reason not in _CLOSED:
                     raise
-        return await self._through_job(resource, reference)
+                readings.closed.add(reference)
+        return await self._through_job(resource, reference, readings)
 
-    async def _through_job(self, resource: SpeculatorDeployment, reference: Reference) -> Snapshot:
+    async def _through_job(self, resource: SpeculatorDeployment, reference: Reference, readings: _Readings) -> Snapshot:
         wanted = resolver_job(resource, reference, self._settings)
         name = wanted["metadata"]["name"]
-        readings = self._readings.setdefault((resource.namespace, resource.name), _Readings())
         if name in readings.reported:
             return readings.reported[name]
         job = await self._cluster.get("Job", resource.namespace, name)
