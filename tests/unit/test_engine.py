@@ -457,7 +457,7 @@ def test_the_command_leaves_out_what_there_is_not() -> None:
         port=8001,
         speculative_config=None,
         rest=(),
-        shutdown_timeout=45,
+        shutdown_timeout=None,
         version="0.20.0",
     )
     assert command == ["vllm", "serve", "/models/plain"]
@@ -467,3 +467,76 @@ def test_the_command_leaves_out_what_there_is_not() -> None:
         "--tensor-parallel-size=1",
         "--pipeline-parallel-size=2",
     ]
+
+
+@pytest.mark.parametrize("version", ["0.20.0", "0.32.0", "0.40.0"])
+def test_every_engine_that_may_be_run_ends_gracefully(version: str) -> None:
+    _, args = command_line(
+        model="org/verifier",
+        revision=None,
+        served_names=["chat"],
+        tensor=1,
+        pipeline=1,
+        port=8000,
+        speculative_config=None,
+        rest=(),
+        shutdown_timeout=45,
+        version=version,
+    )
+    assert args[-1] == "--shutdown-timeout=45"
+
+
+OLDER: dict[str, tuple[str, dict[str, Any], Reason, str]] = {
+    "a method": (
+        "0.24.0",
+        {"method": "dspark", "num_speculative_tokens": 4},
+        Reason.RECIPE_UNSUPPORTED,
+        "config.method: dspark needs engine 0.25.0 or newer, not 0.24.0; set spec.engine.image to one",
+    ),
+    "a schedule": (
+        "0.23.0",
+        NGRAM | {SCHEDULE: [[1, 8, 4]]},
+        Reason.RECIPE_OVERRIDE_INVALID,
+        f"config.{SCHEDULE}: it needs engine 0.24.0 or newer, not 0.23.0",
+    ),
+    "a key": (
+        "0.20.2",
+        NGRAM | {"method": "eagle", "draft_sample_method": "greedy"},
+        Reason.RECIPE_OVERRIDE_INVALID,
+        "config.draft_sample_method: it needs engine 0.21.0 or newer",
+    ),
+    "a key that takes an option's values": (
+        "0.25.1",
+        NGRAM | {"method": "eagle", "kv_cache_dtype": "fp8"},
+        Reason.RECIPE_OVERRIDE_INVALID,
+        "config.kv_cache_dtype: it needs engine 0.26.0 or newer",
+    ),
+    "a value of a key": (
+        "0.24.0",
+        NGRAM | {"rejection_sample_method": "block"},
+        Reason.RECIPE_OVERRIDE_INVALID,
+        "config.rejection_sample_method: block needs engine 0.25.0 or newer, not 0.24.0",
+    ),
+    "a value that had another name": (
+        "0.20.0",
+        NGRAM | {"rejection_sample_method": "standard"},
+        Reason.RECIPE_OVERRIDE_INVALID,
+        "config.rejection_sample_method: standard needs engine 0.21.0 or newer",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OLDER)
+def test_what_an_older_engine_lacks_is_refused_with_the_engine_that_has_it(name: str) -> None:
+    version, overrides, reason, words = OLDER[name]
+
+    def made(version: str) -> dict[str, Any] | None:
+        return speculative_config(
+            recipe=None, draft=DRAFT, overrides=overrides, tensor=1, max_model_len=None, version=version
+        )
+
+    with pytest.raises(Refused) as caught:
+        made(version)
+    assert caught.value.reason == reason
+    assert words in caught.value.message
+    assert made(VERSION) is not None

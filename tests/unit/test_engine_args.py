@@ -174,13 +174,95 @@ def test_every_flag_of_a_release_is_classified_once(entry: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("version", "known"),
-    [("0.20.0", False), ("0.31.9", False), ("0.32", True), ("0.32.1", True), ("0.40.0", True), ("1.0.0", True)],
+    ("version", "option", "there"),
+    [
+        ("0.20.0", "--shutdown-timeout", True),
+        ("0.32", "--shutdown-timeout", True),
+        ("0.40.0", "--shutdown-timeout", True),
+        ("0.23.0", "--device-ids", False),
+        ("0.24.0", "--device-ids", True),
+        ("0.27.1", "--calculate-kv-scales", True),
+        ("0.28.0", "--calculate-kv-scales", False),
+        ("0.32.0", "--no-such-option", False),
+    ],
 )
-def test_an_engine_has_the_options_of_the_nearest_release_that_is_known(version: str, known: bool) -> None:
-    assert "--tensor-parallel-size" in options_of(version)
-    assert has_option(version, "--shutdown-timeout") is known
-    assert not has_option(version, "--no-such-option")
+def test_an_engine_has_the_options_of_its_release(version: str, option: str, there: bool) -> None:
+    assert has_option(version, option) is there
+
+
+def test_what_can_be_parsed_is_what_the_release_has() -> None:
+    older, newest, newer = options_of("0.23.0"), options_of("0.32.0"), options_of("1.0.0")
+    assert newest == newer
+    assert older.items() < newest.items()
+    assert {"--numa-bind", "--no-numa-bind", "-tp"} <= set(older)
+    assert {"--enable-trace-replay", "--no-enable-trace-replay", "-dc"} <= set(newest) - set(older)
+
+
+OTHER_RELEASES: dict[str, tuple[str, str, Reason, str]] = {
+    "an option that is newer": (
+        "0.23.0",
+        "--watermark=0.1",
+        Reason.ARGS_INVALID,
+        "--watermark needs engine 0.24.0 or newer, not 0.23.0; set spec.engine.image to one",
+    ),
+    "an option that is newer, turned off": (
+        "0.24.0",
+        "--no_enable_per_request_metrics",
+        Reason.ARGS_INVALID,
+        "--no-enable-per-request-metrics needs engine 0.25.0",
+    ),
+    "a short form that is newer": ("0.23.0", "-dc={}", Reason.ARGS_INVALID, "-dc needs engine 0.24.0"),
+    "an option that is newer, by key": ("0.20.0", "--quantization-config.a=1", Reason.ARGS_INVALID, "0.22.0 or newer"),
+    "an option that is newer and refused": ("0.20.0", "--device-ids=1", Reason.ARGS_INVALID, "needs engine 0.24.0"),
+    "a field's flag that is newer": ("0.21.0", "--spec-tokens=3", Reason.ARGS_INVALID, "needs engine 0.22.0"),
+    "an option that went long ago": (
+        "0.20.0",
+        "--speculative-model=o/d",
+        Reason.ARGS_INVALID,
+        "--speculative-model is not an option of this engine any more; set spec.speculation.config.model",
+    ),
+    "its tokens": (
+        "0.32.0",
+        "--num_speculative_tokens=3",
+        Reason.ARGS_INVALID,
+        "spec.speculation.numSpeculativeTokens",
+    ),
+    "its short form": ("0.32.0", "-spec-draft-tp=1", Reason.ARGS_INVALID, "spec.speculation.draftTensorParallelSize"),
+    "an option that went": (
+        "0.31.0",
+        "--no-enable-mamba-fine-grained-prefix-cache",
+        Reason.ARGS_INVALID,
+        "any more; write --enable-mamba-shared-prefix-checkpoint",
+    ),
+    "an option that is no switch, turned off": (
+        "0.23.0",
+        "--no-seed",
+        Reason.ARGS_INVALID,
+        "'--no-seed' is not an option of this engine",
+    ),
+    "a newer option that is no switch, turned off": (
+        "0.23.0",
+        "--no-watermark-config",
+        Reason.ARGS_INVALID,
+        "'--no-watermark-config' is not an option of this engine",
+    ),
+    "an option that is about to go": (
+        "0.27.1",
+        "--calculate-kv-scales",
+        Reason.FLAG_REFUSED,
+        "--calculate-kv-scales may not be set: newer engines don't have it; leave it out",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OTHER_RELEASES)
+def test_an_option_of_other_releases_is_refused_with_what_to_do(name: str) -> None:
+    version, arg, reason, words = OTHER_RELEASES[name]
+    with pytest.raises(Refused) as caught:
+        parse_args([arg], version)
+    assert caught.value.reason == reason
+    assert caught.value.message.startswith("spec.engine.args[0]: ")
+    assert words in caught.value.message
 
 
 @pytest.mark.parametrize(

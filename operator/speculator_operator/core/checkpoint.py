@@ -16,13 +16,12 @@ from dataclasses import dataclass, field
 from typing import Any, NoReturn, TypeGuard
 
 from speculator_operator.api import Reason
+from speculator_operator.core import releases
 from speculator_operator.errors import Refused
 from speculator_operator.reference import REPOSITORY_PATTERN, Reference
 
 #: As in the resource's schema; no published draft proposes as many at one step.
 MAX_SPECULATIVE_TOKENS = 64
-
-Version = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
@@ -60,34 +59,23 @@ class Recipe:
 
 @dataclass(frozen=True)
 class _Algorithm:
-    """How the engine runs a ``speculators_model_type``, and what that needs of ``config.json``.
-
-    ``layers`` are the draft's layer types that have an implementation, and since when; None means that the engine
-    takes any.
-    """
+    """How the engine runs a ``speculators_model_type``, and what that needs of ``config.json``."""
 
     method: str
-    since: Version
     mask_token: bool = False
     auxiliary_layers: bool = False
-    layers: Mapping[str, Version] | None = None
     locked: Mapping[str, Any] = field(default_factory=dict)
 
 
-# Source: the functions registered in vLLM's transformers_utils/configs/speculators/algos.py, read in the released
-# wheels 0.20.0 to 0.32.0. First release that registers each: eagle3 and dflash are in 0.20.0, the oldest engine that is
-# run at all; peagle 0.22.0 (not in 0.21.0); dspark 0.25.0 (not in 0.24.0); dflash2 0.29.0 (not in 0.28.0). Drafts with
-# qwen3 layers load as Eagle3Qwen3ForCausalLM since 0.24.0; before, they were built of llama layers, which have no place
-# for their q_norm and k_norm weights. No release registers mtp.
-_EAGLE3_LAYERS: Mapping[str, Version] = {"llama": (0, 20, 0), "qwen3": (0, 24, 0)}
+# Source: the functions registered in vLLM's transformers_utils/configs/speculators/algos.py. Since when each is there,
+# and with which layers, is in the table of releases. Before a release knew drafts with qwen3 layers, it built them of
+# llama layers, which have no place for their q_norm and k_norm weights. No release registers mtp.
 _ALGORITHMS: Mapping[str, _Algorithm] = {
-    "eagle3": _Algorithm("eagle3", (0, 20, 0), layers=_EAGLE3_LAYERS),
-    "peagle": _Algorithm(
-        "eagle3", (0, 22, 0), mask_token=True, layers=_EAGLE3_LAYERS, locked={"parallel_drafting": True}
-    ),
-    "dflash": _Algorithm("dflash", (0, 20, 0), mask_token=True, auxiliary_layers=True),
-    "dflash2": _Algorithm("dflash", (0, 29, 0), mask_token=True, auxiliary_layers=True),
-    "dspark": _Algorithm("dspark", (0, 25, 0), mask_token=True, auxiliary_layers=True),
+    "eagle3": _Algorithm("eagle3"),
+    "peagle": _Algorithm("eagle3", mask_token=True, locked={"parallel_drafting": True}),
+    "dflash": _Algorithm("dflash", mask_token=True, auxiliary_layers=True),
+    "dflash2": _Algorithm("dflash", mask_token=True, auxiliary_layers=True),
+    "dspark": _Algorithm("dspark", mask_token=True, auxiliary_layers=True),
 }
 
 
@@ -145,7 +133,7 @@ def verifier_reference(recipe: Recipe) -> Reference:
 def _algorithm(name: str, engine_version: str) -> _Algorithm:
     algorithm = _ALGORITHMS.get(name)
     if algorithm is not None:
-        _require_engine(algorithm.since, engine_version, f"speculators_model_type {name}")
+        _require_engine("speculators_type", name, engine_version, f"speculators_model_type {name}")
         return algorithm
     remedy = f"use a checkpoint of one of these types: {', '.join(_ALGORITHMS)}"
     if name == "mtp":
@@ -194,26 +182,26 @@ def _verifier(speculators: Mapping[str, Any]) -> str | None:
 
 def _check_draft(config: Mapping[str, Any], name: str, algorithm: _Algorithm, engine_version: str) -> None:
     layer = _object(config.get("transformer_layer_config"), "transformer_layer_config")
-    if algorithm.layers is not None:
+    if layers := _layer_types(name):
         # The engine's own default; a null is refused there too.
         layer_type = layer.get("model_type", "llama")
         path = "transformer_layer_config.model_type"
         if not isinstance(layer_type, str):
-            _malformed(path, layer_type, f"one of {', '.join(algorithm.layers)}")
-        if layer_type not in algorithm.layers:
+            _malformed(path, layer_type, f"one of {', '.join(layers)}")
+        if layer_type not in layers:
             raise Refused(
                 Reason.RECIPE_UNSUPPORTED,
                 f"config.json: {path} is {_shown(layer_type)}, and the engine has {name} drafts of "
-                f"{' and '.join(algorithm.layers)} layers only; use a draft with such layers",
+                f"{' and '.join(layers)} layers only; use a draft with such layers",
             )
-        _require_engine(algorithm.layers[layer_type], engine_version, f"{name} with {layer_type} layers")
+        _require_engine("draft_layer", f"{name}/{layer_type}", engine_version, f"{name} with {layer_type} layers")
     mask_token = config.get("mask_token_id")
     if algorithm.mask_token and not (_is_int(mask_token) and mask_token >= 0):
         _malformed("mask_token_id", mask_token, f"a token id, since {name} drafts in parallel")
     key = "aux_hidden_state_layer_ids" if algorithm.auxiliary_layers else "eagle_aux_hidden_state_layer_ids"
-    layers = config.get(key)
-    if (algorithm.auxiliary_layers and not layers) or not (layers is None or _is_layer_list(layers)):
-        _malformed(key, layers, "a list of the verifier's layer numbers")
+    taps = config.get(key)
+    if (algorithm.auxiliary_layers and not taps) or not (taps is None or _is_layer_list(taps)):
+        _malformed(key, taps, "a list of the verifier's layer numbers")
     for key in ("draft_vocab_size", "target_hidden_size"):
         size = config.get(key)
         if size is not None and not (_is_int(size) and size > 0):
@@ -223,26 +211,16 @@ def _check_draft(config: Mapping[str, Any], name: str, algorithm: _Algorithm, en
         _malformed("architectures", architectures, "a list of names")
 
 
-def _require_engine(since: Version, engine_version: str, what: str) -> None:
-    if _version(engine_version) < since:
-        oldest = ".".join(map(str, since))
-        raise Refused(
-            Reason.RECIPE_UNSUPPORTED,
-            f"config.json: {what} needs engine {oldest} or newer, not {engine_version}; set spec.engine.image to one",
-            field="spec.engine.image",
-        )
+def _layer_types(name: str) -> list[str]:
+    """The layers that drafts of a type may have, none where any will do."""
+    entries = (entry.partition("/") for entry in releases.names("draft_layer"))
+    return [layer for owner, _, layer in entries if owner == name]
 
 
-def _version(text: str) -> Version:
-    match = re.match(r"(\d{1,6})\.(\d{1,6})(?:\.(\d{1,6}))?", text)
-    if match is None:
-        raise Refused(
-            Reason.ENGINE_VERSION_UNKNOWN,
-            f"{_shown(text)} is not an engine's version; set spec.engine.version to one such as 0.32.0",
-            field="spec.engine.version",
-        )
-    major, minor, patch = match.groups(default="0")
-    return int(major), int(minor), int(patch)
+def _require_engine(kind: releases.Kind, name: str, engine_version: str, what: str) -> None:
+    if lack := releases.lack(kind, name, engine_version):
+        message = f"config.json: {what} {lack}"
+        raise Refused(Reason.RECIPE_UNSUPPORTED, message, field="spec.engine.image")
 
 
 def _object(value: Any, path: str) -> Mapping[str, Any]:

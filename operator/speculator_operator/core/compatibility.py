@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from speculator_operator.api import Finding, Reason, Severity
+from speculator_operator.core import releases
 from speculator_operator.core.checkpoint import Recipe, is_speculators_checkpoint
 
 #: Methods whose draft reads the verifier's hidden states, tapped at some of its layers.
@@ -25,7 +26,7 @@ _ADDED_TOKENS = 1024
 # Source: `supports_aux_hidden_states_over_pp`, and who bears it, since 0.30.0; until 0.29.0 the model runner
 # (v1/worker/gpu/model_runner.py) refused these methods with pipeline parallelism. The architectures are those that can
 # be tapped, and whose decoders don't bear it.
-_TAPS_CROSS_STAGES_SINCE = (0, 30)
+_TAPS_CROSS_STAGES_SINCE = releases.since("behaviour", "taps_cross_stages")[:2]
 _TAPS_STAY_IN_A_STAGE = frozenset(
     f"{name}ForCausalLM"
     for name in (
@@ -38,7 +39,7 @@ _TAPS_STAY_IN_A_STAGE = frozenset(
 
 # Source: `_get_and_verify_max_len` in config/model.py: before, yarn's factor was applied to the original length; since
 # then, the config's length is taken as scaled.
-_YARN_SCALED_SINCE = (0, 30)
+_YARN_SCALED_SINCE = releases.since("behaviour", "yarn_is_scaled")[:2]
 
 
 def _error(reason: Reason, evidence: str, remedy: str, field: str | None = None) -> Finding:

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 from speculator_operator import api
 from speculator_operator.api import Identity, Reason
+from speculator_operator.core import releases
 from speculator_operator.core.checkpoint import Recipe
 from speculator_operator.core.engine_args import ArgFields, Argument, has_option, options_of
 from speculator_operator.core.weights import loaded_from
@@ -192,11 +193,12 @@ def speculative_config(
 
     Raises:
         Refused: ``RecipeFieldLocked`` for a key that the checkpoint dictates, ``RecipeOverrideInvalid`` for one that
-            may not be set, or not to this value, ``DraftTensorParallelInvalid``.
+            may not be set, or not to this value, or not with this engine, ``RecipeUnsupported`` for a method that the
+            engine doesn't have, ``DraftTensorParallelInvalid``.
     """
     if recipe is None and not overrides:
         return None
-    method = recipe.method if recipe else _method(overrides)
+    method = recipe.method if recipe else _method(overrides, version)
     if recipe:
         _refuse_locked(recipe, draft, overrides)
     for key, value in overrides.items():
@@ -415,7 +417,7 @@ def _check(key: str, value: Any, rule: _Rule) -> None:
         raise _invalid(key, f"it must be {rule.allowed}, not {_shown(value)}")
 
 
-def _method(overrides: Mapping[str, Any]) -> str:
+def _method(overrides: Mapping[str, Any], version: str) -> str:
     method = overrides.get("method")
     if method is None:
         raise _invalid("method", f"the model carries no recipe, so it must be set, to {_RULES['method'].allowed}")
@@ -424,6 +426,9 @@ def _method(overrides: Mapping[str, Any]) -> str:
     if isinstance(method, str) and method.endswith("_mtp"):
         raise _invalid("method", f"{_shown(method)} is an old name; write mtp")
     _check("method", method, _RULES["method"])
+    if lack := releases.lack("method", str(method), version):
+        message = f"spec.speculation.config.method: {method} {lack}"
+        raise Refused(Reason.RECIPE_UNSUPPORTED, message, field="spec.engine.image")
     return str(method)
 
 
@@ -446,8 +451,12 @@ def _check_key(method: str, key: str, value: Any, version: str) -> None:
         raise _invalid(key[:100], f"method {method} takes no such key, only {', '.join(sorted(_KEYS[method]))}")
     if key == "rejection_sample_method" and value == "synthetic":
         raise _invalid(key, "synthetic may not be set: it fakes acceptance")
+    if lack := releases.lack("config_key", key, version):
+        raise _invalid(key, f"it {lack}")
     rule = _RULES.get(key) or _one_of(*options_of(version)[_AS_OPTION[key]].choices)
     _check(key, value, rule)
+    if lack := releases.lack("config_value", f"{key}={value}", version):
+        raise _invalid(key, f"{value} {lack}")
 
 
 def _check_together(method: str, overrides: Mapping[str, Any], tensor: int, max_model_len: int | None) -> None:

@@ -1,8 +1,9 @@
 """``spec.engine.args``, parsed as the engine parses them, and held against what a resource may set.
 
-What options there are is data, written down from the engine's own parser for each release (``engine_flags/*.json``,
-by ``tools/engine_flags.py``). Which of them a resource may set is ours (``engine_flags/policy.json``): every option of
-the data is there as a mirror of a field, as refused with a reason, or as allowed; one that isn't there is refused.
+How options are parsed is data, written down from the engine's own parser (``engine_flags/*.json``, by
+``tools/engine_flags.py``). Which of them a release has is in the table of ``releases``. Which of them a resource may
+set is ours (``engine_flags/policy.json``): every option of the data is there as a mirror of a field, as refused with a
+reason, or as allowed; one that isn't there is refused.
 
 Where the engine would guess, this refuses: abbreviated options (a later release may read them otherwise), values that
 start with a dash, a JSON option given twice in different forms (the engine would drop one of them).
@@ -16,12 +17,13 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, lru_cache
 from importlib import resources
 from typing import Any
 
 from speculator_operator import api
 from speculator_operator.api import Reason
+from speculator_operator.core import releases
 from speculator_operator.errors import Refused
 from speculator_operator.reference import REVISION_PATTERN, URI_PATTERN
 
@@ -121,7 +123,7 @@ def parse_args(args: Sequence[str], version: str) -> tuple[Argument, ...]:
     arguments: list[Argument] = []
     index = 0
     while index < len(args):
-        argument = _argument(args, index, options)
+        argument = _argument(args, index, options, version)
         option = options[argument.option if argument.option in options else argument.name]
         for text in argument.values:
             _checked(argument, option, text)
@@ -188,19 +190,25 @@ def check_env(variables: Iterable[api.EnvVar]) -> None:
             raise Refused(Reason.ENV_REFUSED, f"{place}: {name} may not be set: {instead}", field=place)
 
 
+@lru_cache(maxsize=32)
 def options_of(version: str) -> Mapping[str, Option]:
-    """The options of an engine's release by every way to spell them; of the nearest older release that is known.
+    """The options of an engine's release by every way to spell them, those of them that can be parsed.
 
-    An engine newer than all data gets the newest data's options, one older than all the oldest's.
+    They are described as of the nearest older release whose parser was written down, or else of the oldest one.
     """
-    known = sorted(_releases())
-    wanted = _release(version)
-    return _releases()[max((release for release in known if release <= wanted), default=known[0])]
+    described = _described()
+    wanted = releases.parsed(version)
+    nearest = max((release for release in described if release <= wanted), default=min(described))
+    return {
+        string: option
+        for string, option in described[nearest].items()
+        if has_option(version, option.name if string.startswith("--no-") else string)
+    }
 
 
 def has_option(version: str, name: str) -> bool:
-    """Whether an engine's release surely has an option: only data of that release or an older one says so."""
-    return any(release <= _release(version) and name in options for release, options in _releases().items())
+    """Whether an engine's release has an option."""
+    return releases.available("flag", name, version) is True
 
 
 _SERVED_NAME = r"^[A-Za-z0-9][A-Za-z0-9._/:-]{0,252}$"
@@ -221,26 +229,26 @@ _SPECULATIVE_FLAGS = {
 
 
 @cache
-def _releases() -> Mapping[tuple[int, ...], Mapping[str, Option]]:
-    releases = {}
-    for entry in (resources.files(__package__) / "engine_flags").iterdir():
-        if not re.fullmatch(r"[0-9.]+\.json", entry.name):
+def _described() -> Mapping[releases.Version, Mapping[str, Option]]:
+    described: dict[releases.Version, Mapping[str, Option]] = {}
+    for file in (resources.files(__package__) / "engine_flags").iterdir():
+        if not re.fullmatch(r"[0-9.]+\.json", file.name):
             continue
-        data = json.loads(entry.read_text())
+        data = json.loads(file.read_text())
         by_string: dict[str, Option] = {}
-        for name, described in data["options"].items():
+        for name, entry in data["options"].items():
             option = Option(
                 name=name,
-                strings=tuple(described["strings"]),
-                values=described["values"],
-                type=described.get("type", "str"),
-                optional=described.get("optional", False),
-                choices=tuple(described.get("choices", ())),
-                keys=tuple(described.get("keys", ())),
+                strings=tuple(entry["strings"]),
+                values=entry["values"],
+                type=entry.get("type", "str"),
+                optional=entry.get("optional", False),
+                choices=tuple(entry.get("choices", ())),
+                keys=tuple(entry.get("keys", ())),
             )
             by_string |= dict.fromkeys(option.strings, option)
-        releases[_release(data["release"])] = by_string
-    return releases
+        described[releases.parsed(data["release"])] = by_string
+    return described
 
 
 @cache
@@ -259,10 +267,6 @@ def _policy() -> _Policy:
     )
 
 
-def _release(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in version.split(".")[:2])
-
-
 def _refusal(index: int, message: str, reason: Reason = Reason.ARGS_INVALID) -> Refused:
     place = f"spec.engine.args[{index}]"
     return Refused(reason, f"{place}: {message}", field=place)
@@ -272,7 +276,7 @@ def _shown(text: str) -> str:
     return repr(text if len(text) <= 100 else text[:97] + "...")
 
 
-def _argument(args: Sequence[str], index: int, options: Mapping[str, Option]) -> Argument:
+def _argument(args: Sequence[str], index: int, options: Mapping[str, Option], version: str) -> Argument:
     token = args[index]
     if not token.startswith("-"):
         raise _refusal(index, _why_stray(args, index))
@@ -284,7 +288,8 @@ def _argument(args: Sequence[str], index: int, options: Mapping[str, Option]) ->
         base = base.replace("_", "-")
     option = options.get(base)
     if option is None:
-        raise _refusal(index, _why_unknown(token, base, options))
+        _refuse_retired(index, base, version)
+        raise _refusal(index, _why_unknown(token, base, options, version))
     values: tuple[str, ...]
     if dot:
         values = (value,) if equals else (_dotted_value(args, index),)
@@ -304,13 +309,29 @@ def _why_stray(args: Sequence[str], index: int) -> str:
     return f"{_shown(args[index])} is neither an option nor a value of the one before it"
 
 
-def _why_unknown(token: str, base: str, options: Mapping[str, Option]) -> str:
+def _refuse_retired(index: int, base: str, version: str) -> None:
+    """An option that this engine has, and newer ones don't, so that there is no description to check its values by."""
+    instead = releases.removed(_switch(base), releases.newest())
+    if instead and has_option(version, _switch(base)):
+        raise _refusal(index, f"{base} may not be set: newer engines don't have it; {instead}", Reason.FLAG_REFUSED)
+
+
+def _why_unknown(token: str, base: str, options: Mapping[str, Option], version: str) -> str:
     if " " in base:
         return f"{_shown(token)} holds an option and its value; write --option=value, or two elements"
+    if instead := releases.removed(_switch(base), version):
+        return f"{base} is not an option of this engine any more; {instead}"
+    if base in options_of(releases.newest()) and (lack := releases.lack("flag", _switch(base), version)):
+        return f"{base} {lack}"
     longer = sorted(string for string in options if string.startswith(base)) if len(base) > 2 else []
     near = longer[:1] or difflib.get_close_matches(base, options, 1)
     hint = f"; did you mean {near[0]}?" if near else ""
     return f"{_shown(base)} is not an option of this engine{hint}"
+
+
+def _switch(base: str) -> str:
+    """The option that ``--no-`` is put before to turn it off."""
+    return f"--{base.removeprefix('--no-')}" if base.startswith("--no-") else base
 
 
 def _optimization_level(args: Sequence[str], index: int) -> Argument:
