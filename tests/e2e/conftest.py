@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.operator import grant
+from tests.support.realworld import World
 from tools.localcluster.controlplane import ControlPlane
 from tools.localcluster.node import Node, NodeUnavailable, check_machine
 from tools.testhub import Hub, publish_samples
@@ -58,3 +60,13 @@ def namespace(real_cluster: RealCluster) -> Iterator[str]:
     control_plane.kubectl("label", "namespace", name, "pod-security.kubernetes.io/enforce=restricted")
     yield name
     control_plane.kubectl("delete", "namespace", name, "--timeout=90s")
+
+
+@pytest.fixture
+def world(real_cluster: RealCluster, namespace: str, tmp_path: Path) -> Iterator[World]:
+    """A namespace in which the operator works, with the rights that it ships with."""
+    grant(real_cluster.control_plane)
+    log = tmp_path / "operator.log"
+    made = World(real_cluster.control_plane, namespace, log, hf_endpoint=real_cluster.hub.url)
+    with made.operator:
+        yield made
