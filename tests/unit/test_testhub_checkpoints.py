@@ -174,6 +174,42 @@ def test_a_gated_repository_shows_itself_and_keeps_its_files(hub: Hub, tmp_path:
     assert api(hub, "hf_secret").hf_hub_download("org/model", "config.json", cache_dir=tmp_path)
 
 
+def test_a_token_that_was_revoked_is_none_even_for_what_is_public(hub: Hub) -> None:
+    hub.revoke("hf_old")
+    assert api(hub, "hf_other").model_info("org/model").sha
+    with pytest.raises(HfHubHTTPError, match="Invalid credentials"):
+        api(hub, "hf_old").model_info("org/model")
+
+
+def test_a_branch_can_be_put_on_a_commit_that_is_there_and_on_no_other(hub: Hub) -> None:
+    old = str(api(hub).model_info("org/model").sha)
+    hub.commit("org/model", {"config.json": b"{}"})
+    hub.branch("org/model", "old", old)
+    assert api(hub).model_info("org/model", revision="old").sha == old
+    with pytest.raises(ValueError, match="has no commit"):
+        hub.branch("org/model", "old", "0" * 40)
+
+
+def test_a_mirror_has_everything_under_its_path(tmp_path: Path) -> None:
+    with Hub(prefix="/hf", page=1) as mirror:
+        mirror.commit("org/model", {"config.json": b"{}", "weights.bin": b"0123456789"})
+        mirror.fail("org/model", "moved", on="files")
+        folder = Path(api(mirror).snapshot_download("org/model", cache_dir=tmp_path))
+        assert (folder / "weights.bin").read_bytes() == b"0123456789"
+        assert {request.path[:4] for request in mirror.requests} == {"/hf/"}
+
+
+def test_what_is_moved_elsewhere_is_found_there(hub: Hub, tmp_path: Path) -> None:
+    with Hub() as elsewhere:
+        elsewhere.commit("org/model", {"config.json": b"{}", "folder/weights.bin": b"0123456789"})
+        hub.fail("org/model", "moved", on="files", to=elsewhere.url)
+        path = api(hub).hf_hub_download("org/model", "folder/weights.bin", cache_dir=tmp_path)
+        assert Path(path).read_bytes() == b"0123456789"
+        assert {request.path for request in elsewhere.requests} == {
+            request.path for request in hub.requests if "/resolve/" in request.path
+        }
+
+
 def test_a_folder_becomes_the_first_commit_of_each_repository(tmp_path: Path) -> None:
     (tmp_path / "org" / "model").mkdir(parents=True)
     (tmp_path / "org" / "model" / "config.json").write_text("{}")

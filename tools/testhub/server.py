@@ -4,7 +4,8 @@ What ``huggingface_hub`` and the engine ask for is there: model information, tre
 with entity tags, commits and ranges. Files are served by plain HTTP: there is no Xet.
 
 Without a token the public hub says the same 401 of a repository that doesn't exist and of a private one; so does this
-one. ``Hub.guard`` makes a repository gated or private, ``Hub.fail`` makes one misbehave.
+one. ``Hub.guard`` makes a repository gated or private, ``Hub.fail`` makes one misbehave. Any token is one of an account
+that has been granted nothing, until it is revoked.
 """
 
 from __future__ import annotations
@@ -44,15 +45,16 @@ Fault = Literal[
     "revision-missing",  # 404
     "entry-missing",  # 404
     "throttled",  # 429; retry_after (seconds, or None for no header), rate_limit (also the RateLimit headers)
-    "error",  # status (500)
+    "error",  # status (500), and the hub's `message`
     "slow",  # waits for `seconds`, then answers
     "trickle",  # a byte every `seconds`
     "hung",  # no answer until mended
     "dropped",  # the connection is closed without an answer
     "truncated",  # Content-Length says more than is sent
-    "replaced",  # `body` instead of the file or the JSON
+    "replaced",  # `body` instead of the file or the JSON, and `headers` beside it
     "endless",  # a body that doesn't end, without Content-Length
-    "moved",  # files are a relative redirect away, as the public hub serves small ones
+    "moved",  # files are a relative redirect away, as the public hub serves small ones, or at the address `to`;
+    # `endless`: the redirect's own body doesn't end
     "looping",  # a redirect to itself
 ]
 FAULTS: tuple[str, ...] = Fault.__args__  # type: ignore[attr-defined]
@@ -119,8 +121,9 @@ class Hub:
     """A hub on ``address:port`` (a free port by default), between ``with`` and its end (or ``start`` and ``stop``).
 
     ``root`` is a folder of ``org/repo`` folders, whose files become the first commit of each repository's ``main``.
-    ``page`` is how many tree entries an answer holds. ``observe`` is called with each request after its answer was
-    decided and before it is sent: a test can move a branch there.
+    ``page`` is how many tree entries an answer holds. ``prefix`` is a path that everything is under, as in a mirror.
+    ``observe`` is called with each request after its answer was decided and before it is sent: a test can move a branch
+    there.
     """
 
     def __init__(
@@ -130,13 +133,16 @@ class Hub:
         *,
         root: Path | None = None,
         page: int = 1000,
+        prefix: str = "",
         observe: Callable[[Request], None] | None = None,
     ) -> None:
         self.requests: deque[Request] = deque(maxlen=MAX_LOGGED_REQUESTS)
         self.page = page
+        self.prefix = prefix
         self.observe = observe
         self._repositories: dict[str, _Repository] = {}
         self._failures: dict[str, _Failure] = {}
+        self._revoked: set[str] = set()
         self._lock = threading.Lock()
         if root is not None:
             self._load(root)
@@ -147,7 +153,7 @@ class Hub:
     def url(self) -> str:
         """Where it listens; on ``0.0.0.0``, others reach it at an address of this machine and ``port``."""
         host, port = self._server.server_address[:2]
-        return f"http://{host!s}:{port}"
+        return f"http://{host!s}:{port}{self.prefix}"
 
     @property
     def port(self) -> int:
@@ -198,11 +204,23 @@ class Hub:
             repository.branches[branch] = sha
         return sha
 
+    def branch(self, repo: str, name: str, sha: str) -> None:
+        """Puts a branch on a commit that is there."""
+        with self._lock:
+            if sha not in self._repositories[repo].commits:
+                raise ValueError(f"{repo} has no commit {sha}")
+            self._repositories[repo].branches[name] = sha
+
     def guard(self, repo: str, token: str | None, *, gated: bool = True) -> None:
         """Wants ``token`` for the files of a gated repository, or for all of a private one. None opens it again."""
         with self._lock:
             self._repositories[repo].token = token
             self._repositories[repo].gated = gated
+
+    def revoke(self, token: str) -> None:
+        """From now on the token is none, also where none is needed."""
+        with self._lock:
+            self._revoked.add(f"Bearer {token}")
 
     def remove(self, repo: str) -> None:
         with self._lock:
@@ -259,14 +277,17 @@ class Hub:
     def _answer(self, method: str, target: str, headers: Message, body: bytes) -> tuple[str, str, _Answer]:
         """The repository, the part of the hub ("api" or "files"), and the answer were nothing wrong with it."""
         url = urlsplit(target)
+        if not url.path.startswith(f"{self.prefix}/"):
+            return "", "", _error(404, None, "Sorry, we can't find the page you are looking for.")
+        inner = url.path.removeprefix(self.prefix)
         api = re.fullmatch(
             r"/api/models/(?P<repo>[^/]+(?:/(?!(?:revision|tree|paths-info)/)[^/]+)?)"
             r"(?:/(?P<verb>revision|tree|paths-info)/(?P<revision>[^/]+)(?:/(?P<path>.+))?)?",
-            url.path,
+            inner,
         )
         file = re.fullmatch(
             r"(?:/api/resolve-cache/models)?/(?P<repo>[^/]+(?:/[^/]+)?)/resolve/(?P<revision>[^/]+)/(?P<path>.+)",
-            url.path,
+            inner,
         )
         match = api or file
         if match is None:
@@ -276,6 +297,8 @@ class Hub:
         with self._lock:
             repository = self._repositories.get(repo)
             authorization = headers.get("Authorization")
+            if authorization in self._revoked:
+                return repo, part, _error(401, None, "Invalid credentials in Authorization header")
             denied = _denied(repo, repository, part, authorization)
             if denied or repository is None:
                 return repo, part, denied or _error(404, "RepoNotFound", "Repository not found")
@@ -471,6 +494,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server_version = "testhub"
     timeout = IDLE_SECONDS
+    disable_nagle_algorithm = True  # or each answer's body would wait for its headers to be acknowledged
     server: _Server
 
     def do_GET(self) -> None:
@@ -541,15 +565,33 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             half = answer.body[: len(answer.body) // 2]
             self._send(answer, iter((half,)), len(answer.body))
         elif kind == "replaced":
-            self._send(_Answer(200, options["body"], answer.headers))
+            self._send(_Answer(200, options["body"], answer.headers | options.get("headers", {})))
         elif kind == "endless":
             self.close_connection = True
             self._send(answer, _endless(failure.mended), -1)
-        elif kind == "looping" or "/resolve-cache/" not in self.path:
-            prefix = "" if kind == "looping" else "/api/resolve-cache/models"
-            self._send(_Answer(307, b"", answer.headers | {"Location": f"{prefix}{self.path}"}))
         else:
+            self._send_moved(failure, answer)
+
+    def _send_moved(self, failure: _Failure, answer: _Answer) -> None:
+        location = _location(failure, self.path, self.server.hub.prefix)
+        if location is None:
             self._send(answer)
+        elif failure.options.get("endless"):
+            self.close_connection = True
+            self._send(_Answer(307, b"", {"Location": location}), _endless(failure.mended), -1)
+        else:
+            self._send(_Answer(307, b"", answer.headers | {"Location": location}))
+
+
+def _location(failure: _Failure, path: str, prefix: str) -> str | None:
+    """Where a request is sent to; None where it has arrived."""
+    if failure.kind == "looping":
+        return path
+    if "to" in failure.options:
+        return f"{failure.options['to']}{path}"
+    if "/resolve-cache/" in path:
+        return None
+    return f"{prefix}/api/resolve-cache/models{path.removeprefix(prefix)}"
 
 
 def _refusal(kind: str, options: dict[str, Any]) -> _Answer | None:
@@ -562,7 +604,8 @@ def _refusal(kind: str, options: dict[str, Any]) -> _Answer | None:
             headers["Retry-After"] = str(after)
         return _error(429, None, "We had to rate limit you.", headers)
     if kind == "error":
-        return _error(int(options.get("status", 500)), None, "Internal Error - We're working hard to fix this")
+        message = str(options.get("message", "Internal Error - We're working hard to fix this"))
+        return _error(int(options.get("status", 500)), None, message)
     return {
         "unauthorized": _error(401, None, "Invalid username or password."),
         "gated": _error(403, "GatedRepo", "Access to this model is restricted and you are not in the authorized list."),
