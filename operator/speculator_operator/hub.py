@@ -1,10 +1,15 @@
-"""Reads one model's ``config.json`` from the hub, pinned to a commit: the adapter for the hub.
+"""Reads what is to be known of a model from the hub, pinned to a commit: the adapter for the hub.
 
-Two requests: the revision's commit, then the file *at that commit*, so that a branch that moves in between changes
-nothing. They are made here, with ``huggingface_hub``'s addresses and errors, because its own calls can't be bounded:
-they read bodies whole, keep files on disk, and sleep for as long as a 429 asks (up to five times). Here one deadline
-covers everything, bytes are counted as they come, nothing is retried, and a read that is given up holds neither a
-thread nor a connection. No token is ever sent: what isn't public is not read by the operator.
+Three requests: the revision's commit, then *at that commit* ``config.json`` and the list of files, so that a branch
+that moves in between changes nothing. They are made here, with ``huggingface_hub``'s addresses and names, because its
+own calls can't be bounded: they read bodies whole, keep files on disk, and sleep for as long as a 429 asks (up to five
+times). Here one deadline covers everything, bytes are counted as they come, also those of redirects, nothing is
+retried, and a read that is given up holds neither a thread nor a connection.
+
+Reads of the same thing at the same time are one, and what a commit holds is not read again. In memory there are at most
+``MAX_READS`` bodies that are being read (8 MiB each, and what parsing one takes), ``KEPT_BYTES`` of what
+``KEPT_COMMITS`` commits hold, and ``KEPT_BRANCHES`` branches of less than a kilobyte. What was read keeps being known
+where access is taken away later: the pods see that.
 
 Of the environment, ``HF_ENDPOINT`` counts where no endpoint is given, and so do proxies and ``SSL_CERT_FILE``;
 ``HF_TOKEN``, ``HF_HOME`` and ``HF_HUB_OFFLINE`` don't.
@@ -16,79 +21,151 @@ from __future__ import annotations
 
 import asyncio
 import email.utils
+import json
 import logging
 import math
 import re
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from functools import cache
 from ssl import SSLContext
 from urllib.parse import quote
 
 import httpx2
 from huggingface_hub import constants
-from huggingface_hub.errors import (
-    EntryNotFoundError,
-    GatedRepoError,
-    HfHubHTTPError,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
-)
 
 # Documented to be there, and exported lazily.
-from huggingface_hub.utils import hf_raise_for_status, parse_ratelimit_headers  # type: ignore[attr-defined]
+from huggingface_hub.utils import parse_ratelimit_headers  # type: ignore[attr-defined]
 
 from speculator_operator.api import Reason
 from speculator_operator.core.checkpoint import Snapshot
 from speculator_operator.core.config_file import CONFIG, MAX_BYTES, config_missing, parsed, quoted, too_large, words
 from speculator_operator.errors import OperatorError, Refused, Waiting
 from speculator_operator.reference import Reference
+from speculator_operator.sharing import Flights, Kept
 
 MAX_READS = 16
-"""Reads of the hub at the same time; the others wait, and their deadline runs."""
+"""Reads of the hub at the same time; the others wait in line, and their deadline runs."""
+MAX_PAGES = 16
+"""Of a list of files. The public hub's hold 1000 each, and no model has as many at its root as one holds."""
+MAX_REDIRECTS = 5
+MAX_REDIRECT_BYTES = 64 * 1024
+MAX_QUERY = 4096
+MAX_FILE_BYTES = 2**63 - 1
 RETRY_SECONDS = 30.0
 THROTTLED_SECONDS = 60.0
 MAX_THROTTLED_SECONDS = 3600.0
-KEPT = 64
-KEPT_BYTES = 64 * 1024
-KEPT_SECONDS = 60.0
-"""Many resources made at once name the same few models: so many bodies, up to this size, are kept for this time."""
+SILENT_SECONDS = 5.0
+"""After a read that the hub has left without any answer, others aren't begun for this time."""
+KEPT_BRANCHES = 1024
+KEPT_COMMITS = 512
+KEPT_BYTES = 16 * 1024 * 1024
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _REPOSITORY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,95}(/[A-Za-z0-9_][A-Za-z0-9._-]{0,95})?")
 _REVISION = re.compile(r"(?!.*\.\.)(?!\.)[^\x00-\x20\x7f~^:?*\[\\]{1,255}")
+_TOKEN = re.compile(r"[\x21-\x7e]{8,4096}")
 _HEADERS = {"User-Agent": "speculator-operator", "Accept-Encoding": "identity"}
+_WANTS_TOKEN = "set spec.model.tokenSecretRef to a Secret with an access token (used for both models)"  # noqa: S105 - words
 
-
-# At INFO it logs every address, and after a redirect that can be one that holds a signature.
+# At INFO the one logs every address, and at DEBUG the other the headers of answers; after a redirect either can hold a
+# signature.
 logging.getLogger("httpx2").setLevel(logging.WARNING)
+logging.getLogger("httpcore2").setLevel(logging.WARNING)
+
+
+class _Declined(Exception):
+    """The hub's answer is not a success."""
+
+    def __init__(self, status: int, headers: httpx2.Headers) -> None:
+        super().__init__(status)
+        self.status = status
+        self.headers = headers
+        self.code = headers.get("X-Error-Code", "")
+
+    @property
+    def of_the_file(self) -> bool:
+        """Whether it is the file that isn't there; mirrors may say so without a code."""
+        return self.status == httpx2.codes.NOT_FOUND and self.code not in ("RepoNotFound", "RevisionNotFound")
+
+
+class _Unfit(Exception):
+    """The hub has answered with something that can't be used: what it has done, in words that follow its address."""
+
+
+class _TooLarge(Exception):
+    """A body is longer than it may be."""
+
+
+@dataclass(frozen=True)
+class _Answer:
+    body: bytes
+    commit: str | None
+    following: str | None
+
+
+@dataclass(frozen=True)
+class _Contents:
+    """What a commit holds: the body of its config, and the sizes of its files by name, as JSON (None: not listed)."""
+
+    config: bytes
+    files: bytes | None
+
+    @property
+    def size(self) -> int:
+        return len(self.config) + len(self.files or b"")
+
+    def snapshot(self, uri: str, commit: str) -> Snapshot:
+        files = None if self.files is None else json.loads(self.files)
+        return Snapshot(uri=uri, revision=commit, config=parsed(self.config, _at(uri, commit)), files=files)
 
 
 class Hub:
     """The hub at ``endpoint``; None is the public one, or ``HF_ENDPOINT``'s.
 
-    ``timeout`` (seconds) is for a whole ``read``; ``max_bytes`` bounds each body.
+    ``timeout`` (seconds) is for a whole ``read``; ``max_bytes`` bounds each body, and all pages of a list together.
+    ``token`` is sent to the hub's own origin, and is in no message. ``clock`` counts seconds.
 
     Raises:
         ValueError: the endpoint isn't the address of a hub.
+        Refused: ``ModelUnauthorized``: the token is none.
     """
 
-    def __init__(self, endpoint: str | None, *, timeout: float, max_bytes: int = MAX_BYTES) -> None:
+    def __init__(
+        self,
+        endpoint: str | None,
+        *,
+        timeout: float,
+        max_bytes: int = MAX_BYTES,
+        token: str | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.endpoint = _checked_endpoint(endpoint or constants.ENDPOINT)
         self.timeout = timeout
         self.max_bytes = max_bytes
-        self._reads = asyncio.Semaphore(MAX_READS)
+        self._token = None if token is None else _checked_token(token)
+        self._clock = clock
+        self._slots = asyncio.Semaphore(MAX_READS)
         self._shared: httpx2.AsyncClient | None = None
-        self._readers = 0
-        self._kept: dict[tuple[str, str], tuple[float, bytes]] = {}
+        self._users = 0
+        self._reads: Flights[tuple[str, str], Snapshot] = Flights()
+        self._commits: Flights[tuple[str, str], _Contents] = Flights()
+        self._branches: Kept[tuple[str, str], tuple[float, str]] = Kept(entries=KEPT_BRANCHES, size=KEPT_BYTES)
+        self._contents: Kept[tuple[str, str], _Contents] = Kept(entries=KEPT_COMMITS, size=KEPT_BYTES)
+        self._answered = -math.inf
+        self._silent_until = -math.inf
+        self._silence = ""
 
-    async def read(self, reference: Reference) -> Snapshot:
-        """The config of a repository at its revision (a branch, tag or commit; None is ``main``).
+    async def read(self, reference: Reference, *, max_age: float = 0.0) -> Snapshot:
+        """The config and the root's files of a repository at its revision (a branch, tag or commit; None is ``main``).
+
+        Where a branch is may have been asked up to ``max_age`` seconds ago. What is being asked is shared at any age.
 
         Raises:
-            Refused: ``ModelUnauthorized``, ``ModelGated``, ``ModelNotFound``, ``RevisionNotFound``, ``ConfigMissing``,
-                ``ConfigMalformed``, ``ConfigTooLarge``.
+            Refused: ``ModelUnauthorized``, ``ModelGated``, ``ModelForbidden``, ``ModelNotFound``, ``RevisionNotFound``,
+                ``ConfigMissing``, ``ConfigMalformed``, ``ConfigTooLarge``, ``FilesTooMany``.
             Waiting: ``HubThrottled``, ``HubUnavailable``.
         """
         uri, wanted = reference.name, reference.revision or constants.DEFAULT_REVISION
@@ -102,29 +179,42 @@ class Hub:
                 Reason.REVISION_NOT_FOUND,
                 f"{quoted(wanted)} can't be a revision of {uri}. Name a branch, a tag or a commit of the repository.",
             )
+        if known := self._known(uri, wanted, max_age):
+            return known
+        return await self._reads.join((uri, wanted), lambda: self._read(uri, wanted))
+
+    def _known(self, uri: str, wanted: str, max_age: float) -> Snapshot | None:
+        asked, commit = self._branches.get((uri, wanted)) or (-math.inf, "")
+        if _COMMIT.fullmatch(wanted):
+            commit = wanted
+        elif self._clock() - asked >= max_age:
+            return None
+        contents = self._contents.get((uri, commit))
+        return contents.snapshot(uri, commit) if contents else None
+
+    async def _read(self, uri: str, wanted: str) -> Snapshot:
+        """What the readers of a revision share. The deadline is theirs as well: none of them came earlier."""
+        started = self._clock()
         try:
-            async with asyncio.timeout(self.timeout), self._reads, self._client() as client:
+            self._raise_if_silent(uri, wanted)
+            async with asyncio.timeout(self.timeout), self._slots, self._client() as client:
+                self._raise_if_silent(uri, wanted)
                 commit = wanted if _COMMIT.fullmatch(wanted) else await self._commit(client, uri, wanted)
-                body = self._known(uri, commit) or await self._config(client, uri, wanted, commit)
+                contents = self._contents.get((uri, commit)) or await self._commits.join(
+                    (uri, commit), lambda: self._read_commit(client, uri, commit)
+                )
         except TimeoutError:
-            raise self._unavailable(uri, wanted, f"has not answered whole within {self.timeout:g} seconds") from None
+            what = f"has not answered whole within {self.timeout:g} seconds"
+            raise self._unanswered(started, uri, wanted, what) from None
+        except httpx2.ConnectError as error:
+            raise self._unanswered(started, uri, wanted, self._cant_be_read(error)) from None
         except httpx2.HTTPError as error:
-            raise self._unavailable(
-                uri, wanted, f"can't be read: {words(str(error)) or type(error).__name__}"
-            ) from error
-        config = parsed(body, f"{uri} at commit {commit}")
-        self._keep(uri, commit, body)
-        return Snapshot(uri=uri, revision=commit, config=config)
-
-    def _known(self, uri: str, commit: str) -> bytes | None:
-        since, body = self._kept.get((uri, commit), (-math.inf, b""))
-        return body if time.monotonic() - since < KEPT_SECONDS else None
-
-    def _keep(self, uri: str, commit: str, body: bytes) -> None:
-        if len(body) <= KEPT_BYTES and not self._known(uri, commit):
-            if len(self._kept) >= KEPT:
-                del self._kept[next(iter(self._kept))]
-            self._kept[uri, commit] = time.monotonic(), body
+            raise self._unavailable(uri, wanted, self._cant_be_read(error)) from None
+        except _Unfit as unfit:
+            raise self._unavailable(uri, wanted, str(unfit)) from None
+        except _Declined as declined:
+            raise self._outcome(declined, uri, wanted) from None
+        return contents.snapshot(uri, commit)
 
     @asynccontextmanager
     async def _client(self) -> AsyncIterator[httpx2.AsyncClient]:
@@ -133,106 +223,134 @@ class Hub:
         Its own timeout is off, since it starts anew with every byte; the deadline is the read's.
         """
         if self._shared is None:
-            self._shared = httpx2.AsyncClient(headers=_HEADERS, timeout=None, follow_redirects=True, verify=_tls())
+            authorization = {"Authorization": f"Bearer {self._token}"} if self._token else {}
+            self._shared = httpx2.AsyncClient(headers={**_HEADERS, **authorization}, timeout=None, verify=_tls())
         client = self._shared
-        self._readers += 1
+        self._users += 1
         try:
             yield client
         finally:
-            self._readers -= 1
-            if not self._readers:
+            self._users -= 1
+            if not self._users:
                 self._shared = None
                 await client.aclose()
 
     async def _commit(self, client: httpx2.AsyncClient, uri: str, revision: str) -> str:
-        url = f"{self.endpoint}/api/models/{uri}/revision/{quote(revision, safe='')}"
+        asked = self._clock()
+        # Without `expand`, the answer lists every file.
+        url = f"{self.endpoint}/api/models/{uri}/revision/{quote(revision, safe='')}?expand=sha"
         try:
-            # Without `expand`, the answer lists every file.
-            body = await self._get(client, f"{url}?expand=sha", uri, revision, missing=Reason.MODEL_NOT_FOUND)
-            information = parsed(body, uri)
-        except Refused as refusal:
-            if refusal.reason in (Reason.CONFIG_MALFORMED, Reason.CONFIG_TOO_LARGE):
-                raise self._unavailable(
-                    uri, revision, "has answered something else than a model's information"
-                ) from None
-            raise
+            information = parsed((await self._get(client, url, self.max_bytes)).body, uri)
+        except (Refused, _TooLarge):
+            raise _Unfit("has answered something else than a model's information") from None
         commit = information.get("sha")
         if not isinstance(commit, str) or not _COMMIT.fullmatch(commit):
-            raise self._unavailable(uri, revision, "has answered without a commit (sha)")
+            raise _Unfit("has answered without a commit (sha)")
+        self._branches.put((uri, revision), (asked, commit), len(uri) + len(revision) + len(commit))
         return commit
 
-    async def _config(self, client: httpx2.AsyncClient, uri: str, revision: str, commit: str) -> bytes:
-        url = f"{self.endpoint}/{uri}/resolve/{commit}/{CONFIG}"
-        return await self._get(client, url, uri, revision, missing=Reason.CONFIG_MISSING, commit=commit)
+    async def _read_commit(self, client: httpx2.AsyncClient, uri: str, commit: str) -> _Contents:
+        contents = _Contents(await self._config(client, uri, commit), await self._files(client, uri, commit))
+        self._contents.put((uri, commit), contents, contents.size)
+        return contents
 
-    async def _get(
-        self,
-        client: httpx2.AsyncClient,
-        url: str,
-        uri: str,
-        revision: str,
-        *,
-        missing: Reason,
-        commit: str | None = None,
-    ) -> bytes:
-        """The body at ``url``. ``missing`` is what a plain 404 means there; ``commit`` is the one that must answer."""
-        async with client.stream("GET", url) as response:
+    async def _config(self, client: httpx2.AsyncClient, uri: str, commit: str) -> bytes:
+        where = _at(uri, commit)
+        try:
+            answer = await self._get(client, f"{self.endpoint}/{uri}/resolve/{commit}/{CONFIG}", self.max_bytes)
+        except _Declined as declined:
+            if declined.of_the_file:
+                raise config_missing(f"{where} on {self.endpoint}") from None
+            raise
+        except _TooLarge:
+            raise too_large(where, self.max_bytes) from None
+        if answer.commit and answer.commit != commit:
+            raise _Unfit(f"has answered for commit {quoted(self._without_token(answer.commit))} instead of {commit}")
+        parsed(answer.body, where)  # what is no config isn't kept
+        return answer.body
+
+    async def _files(self, client: httpx2.AsyncClient, uri: str, commit: str) -> bytes | None:
+        """The sizes of the root's files by name, as JSON; None where a mirror knows no lists."""
+        address = f"{self.endpoint}/api/models/{uri}/tree/{commit}"
+        sizes: dict[str, int] = {}
+        url, left = address, self.max_bytes
+        for _ in range(MAX_PAGES):
             try:
-                hf_raise_for_status(response)
-            except HfHubHTTPError as error:
-                raise self._outcome(error, uri, revision, missing) from error
-            answered = response.headers.get(constants.HUGGINGFACE_HEADER_X_REPO_COMMIT)
-            encoding = response.headers.get("Content-Encoding", "identity")
-            if response.status_code != httpx2.codes.OK:
-                raise self._unavailable(uri, revision, f"has answered with status {response.status_code}")
-            if commit and answered and answered != commit:
-                raise self._unavailable(
-                    uri, revision, f"has answered for commit {quoted(answered)} instead of {commit}"
-                )
-            if encoding != "identity":  # unpacking could make much of little
-                raise self._unavailable(uri, revision, f"has answered in the encoding {quoted(encoding)}, unasked")
-            body = bytearray()
-            async for chunk in response.aiter_raw():
-                body += chunk
-                if len(body) > self.max_bytes:
-                    raise too_large(f"{uri} at revision {revision}", self.max_bytes)
-            return bytes(body)
+                answer = await self._get(client, url, left)
+            except _Declined as declined:
+                if declined.of_the_file:
+                    return None
+                raise
+            except _TooLarge:
+                break
+            sizes.update(_listed(answer.body))
+            left -= len(answer.body)
+            if answer.following is None:
+                return json.dumps(sizes).encode()
+            # Only what follows the question mark is taken from the link, so that it leads nowhere else: mirrors may
+            # hand on the public hub's.
+            url, last = f"{address}?{_query(answer.following)}", url
+            if url == last:
+                raise _Unfit("has named the same page of its list of files as the next one")
+        raise _too_many(uri, commit)
 
-    def _outcome(self, error: HfHubHTTPError, uri: str, revision: str, missing: Reason) -> OperatorError:
+    async def _get(self, client: httpx2.AsyncClient, url: str, limit: int) -> _Answer:
+        """What is at ``url``, or where that leads to. The client takes the token out at another origin."""
+        request: httpx2.Request | None = client.build_request("GET", url)
+        for _ in range(MAX_REDIRECTS + 1):
+            if request is None or not _is_port(request.url.port):
+                raise _Unfit("has answered with a redirect to what is no address")
+            response = await client.send(request, stream=True)
+            try:
+                self._answered = self._clock()
+                if not response.has_redirect_location:
+                    return await self._answer(response, limit)
+                await self._drain(response)
+                request = response.next_request
+            finally:
+                await response.aclose()
+        raise _Unfit(f"has answered with more than {MAX_REDIRECTS} redirects")
+
+    async def _drain(self, response: httpx2.Response) -> None:
+        """Reads what a redirect says beside the address, so that the connection can be used again."""
+        try:
+            await _body(response, MAX_REDIRECT_BYTES)
+        except _TooLarge:
+            raise _Unfit("has answered with a redirect that is too large") from None
+
+    async def _answer(self, response: httpx2.Response, limit: int) -> _Answer:
+        if response.is_error:
+            raise _Declined(response.status_code, response.headers)
+        if response.status_code != httpx2.codes.OK:
+            raise _Unfit(f"has answered with status {response.status_code}")
+        encoding = response.headers.get("Content-Encoding", "identity")
+        if encoding != "identity":  # unpacking could make much of little
+            raise _Unfit(f"has answered in the encoding {quoted(self._without_token(encoding))}, unasked")
+        commit = response.headers.get(constants.HUGGINGFACE_HEADER_X_REPO_COMMIT)
+        return _Answer(await _body(response, limit), commit, response.links.get("next", {}).get("url"))
+
+    def _outcome(self, declined: _Declined, uri: str, revision: str) -> OperatorError:
         """What an answer other than a success means for the resource."""
-        status = error.response.status_code
-        headers = error.response.headers
+        status, headers = declined.status, declined.headers
         where = f"{uri} at revision {revision} on {self.endpoint}"
-        said = words(headers.get("X-Error-Message", "")) or f"status {status}"
-        if isinstance(error, GatedRepoError):
-            return Refused(
-                Reason.MODEL_GATED,
-                f"{where} is gated (the hub: {said}). Only public repositories can be read: name one that isn't gated, "
-                "or a hub of your own that has a copy (SPECULATOR_HF_ENDPOINT).",
-            )
-        if isinstance(error, RevisionNotFoundError):
+        said = self._said(headers.get("X-Error-Message", "")) or f"status {status}"
+        if declined.code == "RevisionNotFound":
             return Refused(
                 Reason.REVISION_NOT_FOUND,
                 f"{uri} on {self.endpoint} has no branch, tag or commit {revision} (the hub: {said}). "
                 "Correct the revision, or leave it out for main.",
             )
-        if isinstance(error, EntryNotFoundError):
-            return config_missing(where)
-        if status in (401, 403):
-            return Refused(
-                Reason.MODEL_UNAUTHORIZED,
-                f"{where} can't be read without a token, or doesn't exist: the hub says the same of both ({said}). "
-                "Check the name. Only public repositories can be read: for a private one, see SPECULATOR_HF_ENDPOINT.",
-            )
-        if isinstance(error, RepositoryNotFoundError) or (
-            status == httpx2.codes.NOT_FOUND and missing is Reason.MODEL_NOT_FOUND
-        ):
+        if status in (httpx2.codes.UNAUTHORIZED, httpx2.codes.FORBIDDEN):
+            closed = self._closed_to_token if self._token else self._closed
+            return closed(status, where, said, gated=declined.code == "GatedRepo")
+        if status == httpx2.codes.NOT_FOUND:
+            unseen = "" if self._token is None else " that the token may see"
+            or_token = "" if self._token is None else ", the token's access (spec.model.tokenSecretRef)"
             return Refused(
                 Reason.MODEL_NOT_FOUND,
-                f"{self.endpoint} has no repository {uri} (the hub: {said}). Correct the name, or the hub's address.",
+                f"{self.endpoint} has no repository {uri}{unseen} (the hub: {said}). "
+                f"Correct the name{or_token}, or the hub's address.",
             )
-        if status == httpx2.codes.NOT_FOUND:
-            return config_missing(where)
         if status == httpx2.codes.TOO_MANY_REQUESTS:
             seconds = _retry_after(headers, THROTTLED_SECONDS)
             return Waiting(
@@ -242,12 +360,132 @@ class Hub:
             )
         return self._unavailable(uri, revision, f"has answered with status {status} ({said})", headers)
 
+    def _closed(self, status: int, where: str, said: str, *, gated: bool) -> Refused:
+        """What a reader without a token isn't given."""
+        if gated:
+            return Refused(
+                Reason.MODEL_GATED,
+                f"{where} is gated (the hub: {said}). Accept its terms on the repository's page, and {_WANTS_TOKEN}.",
+            )
+        if status == httpx2.codes.UNAUTHORIZED:
+            return Refused(
+                Reason.MODEL_UNAUTHORIZED,
+                f"{where} can't be read without a token, or doesn't exist: the hub says the same of both ({said}). "
+                f"Check the name, or {_WANTS_TOKEN}.",
+            )
+        return Refused(
+            Reason.MODEL_UNAUTHORIZED,
+            f"{where} may not be read by everyone (the hub: {said}). Name another repository, or {_WANTS_TOKEN}.",
+        )
+
+    def _closed_to_token(self, status: int, where: str, said: str, *, gated: bool) -> Refused:
+        """What the token's account isn't given."""
+        if status == httpx2.codes.UNAUTHORIZED:
+            return Refused(
+                Reason.MODEL_UNAUTHORIZED,
+                f"{where} can't be read, since the hub doesn't accept the token ({said}). It is wrong, or was revoked, "
+                "or has expired: put a valid one into the Secret that spec.model.tokenSecretRef names.",
+            )
+        if gated:
+            return Refused(
+                Reason.MODEL_GATED,
+                f"{where} is gated, and the token's account has not been let in (the hub: {said}). Accept the terms on "
+                "the repository's page with that account, or put another's token into the Secret that "
+                "spec.model.tokenSecretRef names.",
+            )
+        return Refused(
+            Reason.MODEL_FORBIDDEN,
+            f"{where} may not be read with this token (the hub: {said}). Give the token and its account the right to "
+            "read the repository, or put another into the Secret that spec.model.tokenSecretRef names.",
+        )
+
+    def _unanswered(self, started: float, uri: str, revision: str, what: str) -> Waiting:
+        """For a read that had no answer. If nobody has had one since it ``started``, the hub is left alone a while."""
+        if self._answered < started:
+            self._silent_until = self._clock() + SILENT_SECONDS
+            self._silence = what
+        return self._unavailable(uri, revision, what)
+
+    def _raise_if_silent(self, uri: str, revision: str) -> None:
+        if self._clock() < self._silent_until:
+            raise self._unavailable(uri, revision, f"{self._silence} (another read, a moment ago)")
+
     def _unavailable(self, uri: str, revision: str, what: str, headers: Mapping[str, str] | None = None) -> Waiting:
         return Waiting(
             Reason.HUB_UNAVAILABLE,
             f"{self.endpoint} {what}. Asked for {uri} at revision {revision}.",
             retry_after=_retry_after(headers or {}, RETRY_SECONDS),
         )
+
+    def _cant_be_read(self, error: httpx2.HTTPError) -> str:
+        return f"can't be read: {self._said(str(error)) or type(error).__name__}"
+
+    def _said(self, text: str) -> str:
+        return words(self._without_token(text))
+
+    def _without_token(self, text: str) -> str:
+        """What comes from outside may be an echo."""
+        return text.replace(self._token, "(token)") if self._token else text
+
+
+async def _body(response: httpx2.Response, limit: int) -> bytes:
+    """The body as it came.
+
+    Raises:
+        _TooLarge
+    """
+    body = bytearray()
+    async for chunk in response.aiter_raw():
+        body += chunk
+        if len(body) > limit:
+            raise _TooLarge
+    return bytes(body)
+
+
+def _listed(body: bytes) -> dict[str, int]:
+    """The sizes of the files of one page of a list, by name."""
+    strange = _Unfit("has answered something else than a list of files")
+    try:
+        entries = json.loads(body.decode())
+        json.dumps(entries, ensure_ascii=False).encode()
+    except (ValueError, RecursionError):
+        raise strange from None
+    if not isinstance(entries, list):
+        raise strange
+    files: dict[str, int] = {}
+    for entry in entries:
+        match entry:
+            case {"type": "file", "path": str(path), "size": int(size)} if 0 <= size <= MAX_FILE_BYTES:
+                if "/" not in path:
+                    files[path] = size
+            case {"type": str(kind)} if kind != "file":
+                continue
+            case _:
+                raise strange
+    return files
+
+
+def _query(link: str) -> str:
+    """What follows the question mark."""
+    try:
+        query = httpx2.URL(link).query.decode("ascii")
+    except (httpx2.InvalidURL, ValueError):
+        query = ""
+    if not query or len(query) > MAX_QUERY:
+        raise _Unfit("has named no page as the next one of its list of files")
+    return query
+
+
+def _too_many(uri: str, commit: str) -> Refused:
+    return Refused(
+        Reason.FILES_TOO_MANY,
+        f"{_at(uri, commit)} has more files beside {CONFIG} than any model. Check what the repository holds, or name "
+        "another revision.",
+    )
+
+
+def _at(uri: str, commit: str) -> str:
+    return f"{uri} at commit {commit}"
 
 
 @cache
@@ -261,13 +499,29 @@ def _checked_endpoint(endpoint: str) -> str:
         url = httpx2.URL(endpoint)
     except httpx2.InvalidURL:
         url = httpx2.URL("")
-    if url.scheme not in ("http", "https") or not url.host or url.query or url.fragment:
+    if url.scheme not in ("http", "https") or not url.host or not _is_port(url.port) or url.query or url.fragment:
         raise ValueError(f"the hub's endpoint must be an address like https://huggingface.co, not {quoted(endpoint)}")
     if url.userinfo:
-        raise ValueError(
-            "the hub's endpoint must not hold a user or a password: the operator reads without credentials"
-        )
+        raise ValueError("the hub's endpoint must not hold a user or a password: an access token is given by itself")
     return endpoint.rstrip("/")
+
+
+def _is_port(port: int | None) -> bool:
+    """A client that is told to connect to another has an error of no kind that it documents."""
+    return port is None or 0 < port < 65536
+
+
+def _checked_token(token: str) -> str:
+    """Without what an editor leaves around it. Anything else that can't be in a header would be in the error's text."""
+    token = token.strip()
+    if not _TOKEN.fullmatch(token):
+        raise Refused(
+            Reason.MODEL_UNAUTHORIZED,
+            "What is in the Secret that spec.model.tokenSecretRef names is no access token: it must be one line of 8 "
+            "to 4096 letters, digits and signs. Put the token there as the hub shows it.",
+            field="spec.model.tokenSecretRef",
+        )
+    return token
 
 
 def _retry_after(headers: Mapping[str, str], otherwise: float) -> float:

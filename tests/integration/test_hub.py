@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import threading
 import time
+import traceback
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,19 +18,37 @@ from speculator_operator import hub as hub_module
 from speculator_operator.errors import OperatorError, Refused, Waiting
 from speculator_operator.hub import Hub
 from speculator_operator.reference import Kind, Reference
+from tests.support.eventually import eventually_async
 from tools import testhub
 
 REPO = "org/model"
 MODEL = Reference(Kind.HUB, REPO)
 CONFIG = {"model_type": "llama", "hidden_size": 64}
+FILES = {"config.json": json.dumps(CONFIG).encode(), "model.safetensors": b"weights"}
+TOKEN = "hf_a-token-that-nobody-else-may-see"  # noqa: S105 - of the test hub
 TIMEOUT = 5.0
 
 
 @pytest.fixture
 def server() -> Iterator[testhub.Hub]:
     with testhub.Hub() as hub:
-        hub.commit(REPO, {"config.json": json.dumps(CONFIG).encode(), "model.safetensors": b"weights"})
+        hub.commit(REPO, FILES)
         yield hub
+
+
+@pytest.fixture
+def elsewhere() -> Iterator[testhub.Hub]:
+    """Another origin, with the same commit."""
+    with testhub.Hub() as hub:
+        hub.commit(REPO, FILES)
+        yield hub
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
 
 
 def client(server: testhub.Hub, **options: Any) -> Hub:
@@ -38,6 +59,19 @@ async def failure(hub: Hub, uri: str = REPO, revision: str | None = None) -> Ope
     with pytest.raises(OperatorError) as raised:
         await hub.read(Reference(Kind.HUB, uri, revision=revision))
     return raised.value
+
+
+def asked(server: testhub.Hub) -> Counter[str]:
+    """How often the hub was asked for what."""
+    found = (re.search(r"/(revision|tree|resolve)/", request.path) for request in server.requests)
+    return Counter(match[1] for match in found if match)
+
+
+async def until_asked(server: testhub.Hub, what: str) -> None:
+    async def seen() -> bool:
+        return asked(server)[what] > 0
+
+    await eventually_async(seen)
 
 
 # What is read.
@@ -67,7 +101,10 @@ async def test_a_branch_that_moves_between_the_two_requests_changes_nothing(serv
     snapshot = await client(server).read(MODEL.at("main"))
 
     assert (snapshot.revision, snapshot.config) == (before, {"age": "before"})
-    assert [request.path for request in server.requests][-1] == f"/{REPO}/resolve/{before}/config.json"
+    assert [request.path for request in server.requests][1:] == [
+        f"/{REPO}/resolve/{before}/config.json",
+        f"/api/models/{REPO}/tree/{before}",
+    ]
 
 
 async def test_small_files_are_followed_to_where_the_hub_keeps_them(server: testhub.Hub) -> None:
@@ -75,39 +112,262 @@ async def test_small_files_are_followed_to_where_the_hub_keeps_them(server: test
     assert (await client(server).read(MODEL)).config == CONFIG
 
 
-async def test_a_commit_costs_one_request_and_a_branch_two(server: testhub.Hub) -> None:
-    commit = (await client(server).read(MODEL)).revision
-    assert len(server.requests) == 2
-    await client(server).read(MODEL.at(commit))
-    assert len(server.requests) == 3
+async def test_the_roots_files_are_listed_with_their_sizes_from_all_pages(server: testhub.Hub) -> None:
+    server.page = 2
+    weights = {f"model-0000{number}.safetensors": b"x" * number for number in range(1, 6)}
+    server.commit(REPO, {**FILES, **weights, "original/consolidated.pth": b"x" * 100})
+
+    snapshot = await client(server).read(MODEL)
+
+    sizes = {name: len(content) for name, content in {**FILES, **weights}.items()}
+    assert snapshot.files == sizes
+    assert asked(server)["tree"] == 4
 
 
-async def test_a_commit_that_was_just_read_is_not_read_again_and_a_branch_is(server: testhub.Hub) -> None:
+async def test_a_mirror_that_lists_nothing_is_read_without(server: testhub.Hub) -> None:
+    commit = server.commit(REPO, FILES)
+    server.fail(REPO, "error", on="api", status=404)
+    snapshot = await client(server).read(MODEL.at(commit))
+    assert (snapshot.config, snapshot.files) == (CONFIG, None)
+
+
+async def test_a_mirror_may_be_under_a_path(server: testhub.Hub) -> None:
+    with testhub.Hub(prefix="/hf/mirror", page=1) as mirror:
+        mirror.commit(REPO, FILES)
+        mirror.fail(REPO, "moved", on="files")
+        snapshot = await client(mirror).read(MODEL)
+    assert snapshot.config == CONFIG
+    assert snapshot.files == {name: len(content) for name, content in FILES.items()}
+    assert all(request.path.startswith("/hf/mirror/") for request in mirror.requests)
+    assert not server.requests
+
+
+async def test_the_next_page_is_asked_for_at_the_hub_wherever_a_link_points(
+    server: testhub.Hub, elsewhere: testhub.Hub
+) -> None:
+    commit = server.commit(REPO, FILES)
+    link = {"Link": f'<{elsewhere.url}/api/models/{REPO}/tree/{commit}?cursor=2>; rel="next"'}
+    server.fail(REPO, "replaced", on="api", times=1, body=b'[{"type": "file", "path": "a", "size": 1}]', headers=link)
+
+    snapshot = await client(server, token=TOKEN).read(MODEL.at(commit))
+
+    assert snapshot.files == {"a": 1}
+    assert server.requests[-1].path == f"/api/models/{REPO}/tree/{commit}?cursor=2"
+    assert not elsewhere.requests
+
+
+@pytest.mark.parametrize(("page", "max_bytes"), [(1, 1_000_000), (1000, 1000)], ids=["in pages", "in bytes"])
+async def test_a_list_of_files_has_an_end(server: testhub.Hub, page: int, max_bytes: int) -> None:
+    server.page = page
+    most = {"config.json": b"{}"} | {f"{number:02}": b"" for number in range(1, hub_module.MAX_PAGES)}
+    server.commit(REPO, most)
+    assert (await client(server).read(MODEL)).files == {name: len(content) for name, content in most.items()}
+
+    commit = server.commit(REPO, {**most, "one more": b""})
+    error = await failure(client(server, max_bytes=max_bytes))
+    assert isinstance(error, Refused)
+    assert error.reason == "FilesTooMany"
+    assert commit in error.message
+
+
+# What is read once.
+
+
+async def test_a_thousand_reads_of_ten_repositories_ask_for_each_thing_once(server: testhub.Hub) -> None:
+    commits = {f"org/model-{number}": server.commit(f"org/model-{number}", FILES) for number in range(10)}
+    hub = client(server, timeout=30)
+
+    for _ in range(2):
+        reads = [hub.read(Reference(Kind.HUB, repo), max_age=60) for _ in range(100) for repo in commits]
+        snapshots = await asyncio.gather(*reads)
+        assert Counter((each.uri, each.revision) for each in snapshots) == dict.fromkeys(commits.items(), 100)
+        assert all(each.config == CONFIG for each in snapshots)
+        assert asked(server) == {"revision": 10, "resolve": 10, "tree": 10}
+
+
+async def test_branches_on_one_commit_share_what_it_holds(server: testhub.Hub) -> None:
+    commit = server.commit(REPO, FILES)
+    server.branch(REPO, "next", commit)
     hub = client(server)
+    snapshots = await asyncio.gather(*(hub.read(MODEL.at(name)) for name in ("main", "next", commit)))
+    assert [each.revision for each in snapshots] == [commit] * 3
+    assert asked(server) == {"revision": 2, "resolve": 1, "tree": 1}
+
+
+async def test_a_branch_that_has_moved_is_seen_as_soon_as_is_wanted(server: testhub.Hub) -> None:
+    clock = Clock()
+    hub = client(server, clock=clock)
+    old = (await hub.read(MODEL)).revision
+    new = server.commit(REPO, {"config.json": b'{"age": "new"}'})
+
+    clock.now = 59.0
+    assert (await hub.read(MODEL, max_age=60)).revision == old
+    assert asked(server)["revision"] == 1
+    clock.now = 60.0
+    assert (await hub.read(MODEL, max_age=60)).revision == new
+    newest = server.commit(REPO, {"config.json": b'{"age": "newest"}'})
+    assert (await hub.read(MODEL, max_age=60)).revision == new
+    assert (await hub.read(MODEL)).revision == newest
+    assert (await hub.read(MODEL, max_age=60)).revision == newest
+
+
+async def test_a_commit_is_read_once_however_long_ago(server: testhub.Hub) -> None:
+    clock = Clock()
+    hub = client(server, clock=clock)
     first = await hub.read(MODEL)
+    clock.now = 1e9
     assert await hub.read(MODEL) == first
     assert await hub.read(MODEL.at(first.revision)) == first
-    assert len(server.requests) == 3
-
-    server.commit(REPO, {"config.json": b'{"age": "after"}'})
-    assert (await hub.read(MODEL)).config == {"age": "after"}
+    assert asked(server) == {"revision": 2, "resolve": 1, "tree": 1}
 
 
-async def test_what_was_read_is_forgotten_after_a_while_and_large_bodies_at_once(
-    server: testhub.Hub, monkeypatch: pytest.MonkeyPatch
+async def test_a_reader_that_is_cancelled_takes_nothing_from_the_others(server: testhub.Hub) -> None:
+    server.fail(REPO, "slow", on="files", seconds=60)
+    hub = client(server, timeout=30)
+    first, second, third = (asyncio.create_task(hub.read(MODEL)) for _ in range(3))
+    await until_asked(server, "revision")
+    first.cancel()
+    third.cancel()
+    await asyncio.wait({first, third})
+    assert first.cancelled()
+    assert third.cancelled()
+
+    server.mend(REPO)
+    assert (await second).config == CONFIG
+    assert asked(server) == {"revision": 1, "resolve": 1, "tree": 1}
+
+
+async def test_many_readers_of_what_hangs_hold_up_no_other(server: testhub.Hub) -> None:
+    server.commit("org/other", FILES)
+    server.fail(REPO, "hung")
+    hub = client(server, timeout=30)
+    hanging = {asyncio.create_task(hub.read(MODEL)) for _ in range(10 * hub_module.MAX_READS)}
+    await until_asked(server, "revision")
+    assert (await hub.read(Reference(Kind.HUB, "org/other"))).config == CONFIG
+    for reader in hanging:
+        reader.cancel()
+    await asyncio.wait(hanging)
+
+
+async def test_a_read_that_nobody_waits_for_is_given_up(server: testhub.Hub) -> None:
+    server.fail(REPO, "hung", on="files")
+    hub = client(server, timeout=30)
+    readers = {asyncio.create_task(hub.read(MODEL)) for _ in range(3)}
+    await until_asked(server, "resolve")
+    for reader in readers:
+        reader.cancel()
+    await asyncio.wait(readers)
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    server.mend(REPO)
+    assert (await hub.read(MODEL)).config == CONFIG
+
+
+async def test_what_fails_fails_all_that_wait_for_it_each_by_its_own_name_and_the_next_reads_anew(
+    server: testhub.Hub,
 ) -> None:
-    hub = client(server)
-    monkeypatch.setattr("speculator_operator.hub.KEPT_SECONDS", 0.0)
-    commit = (await hub.read(MODEL)).revision
-    await hub.read(MODEL.at(commit))
-    assert len(server.requests) == 3
+    commit = server.commit(REPO, FILES)
+    server.fail(REPO, "hung", on="files")
+    hub = client(server, timeout=30)
+    branch = [asyncio.create_task(failure(hub)) for _ in range(2)]
+    await until_asked(server, "resolve")
+    pinned = asyncio.create_task(failure(hub, revision=commit))
+    for _ in range(10):  # it asks for nothing before it joins the others
+        await asyncio.sleep(0)
 
-    monkeypatch.undo()
-    monkeypatch.setattr("speculator_operator.hub.KEPT_BYTES", 1)
-    hub = client(server)
-    await hub.read(MODEL.at(commit))
-    await hub.read(MODEL.at(commit))
-    assert len(server.requests) == 5
+    server.mend(REPO)
+    errors = await asyncio.gather(*branch, pinned)
+
+    assert [error.reason for error in errors] == ["HubUnavailable"] * 3
+    assert [error.message.rpartition(" ")[2] for error in errors] == ["main.", "main.", f"{commit}."]
+    assert asked(server) == {"revision": 1, "resolve": 1}
+    assert (await hub.read(MODEL)).config == CONFIG
+
+
+# The token.
+
+
+async def test_a_token_opens_what_it_was_granted(server: testhub.Hub) -> None:
+    server.guard(REPO, TOKEN)
+    server.fail(REPO, "moved", on="files")
+    assert (await client(server, token=f"{TOKEN}\n").read(MODEL)).config == CONFIG
+    assert {request.authorization for request in server.requests} == {f"Bearer {TOKEN}"}
+
+
+async def test_a_token_is_not_sent_to_where_the_hub_leads_to(server: testhub.Hub, elsewhere: testhub.Hub) -> None:
+    server.fail(REPO, "moved", to=elsewhere.url)
+    snapshot = await client(server, token=TOKEN).read(MODEL)
+    assert (snapshot.config, len(snapshot.files or ())) == (CONFIG, 2)
+    assert [request.authorization for request in server.requests] == [f"Bearer {TOKEN}"] * 3
+    assert [request.authorization for request in elsewhere.requests] == [None] * 3
+
+
+DENIALS = {
+    "gated, and its terms not accepted": ({"gated": True}, None, "ModelGated", "Accept the terms"),
+    "private, and of others": ({"gated": False}, None, "ModelNotFound", "that the token may see"),
+    "a token that was revoked": (None, None, "ModelUnauthorized", "doesn't accept the token"),
+    "gated, and a token that is taken for none": ({}, {"kind": "unauthorized"}, "ModelUnauthorized", "put a valid one"),
+    "forbidden": ({}, {"kind": "forbidden"}, "ModelForbidden", "Give the token and its account the right"),
+    "absent": ({}, {"kind": "repository-missing"}, "ModelNotFound", "the token's access"),
+}
+
+
+@pytest.mark.parametrize(("guarded", "fault", "reason", "words"), DENIALS.values(), ids=DENIALS)
+async def test_a_token_that_is_not_enough_is_told_apart(
+    server: testhub.Hub, guarded: dict[str, bool] | None, fault: dict[str, Any] | None, reason: str, words: str
+) -> None:
+    if guarded is None:
+        server.revoke(TOKEN)
+    elif guarded:
+        server.guard(REPO, "hf_the-owners-token", **guarded)
+    if fault:
+        server.fail(REPO, **fault)
+    error = await failure(client(server, token=TOKEN))
+    assert isinstance(error, Refused)
+    assert error.reason == reason
+    assert words in error.message
+    assert "spec.model.tokenSecretRef" in error.message
+    assert REPO in error.message
+    shown = traceback.TracebackException.from_exception(error, capture_locals=True)  # as a debugger would
+    assert TOKEN not in "".join(shown.format())
+
+
+ECHOES = {
+    "in an error": ("error", {"status": 403, "message": f"{TOKEN} is not allowed"}, "all"),
+    "in an error, where it would be cut": ("error", {"message": f"{'x' * 190} {TOKEN}"}, "all"),
+    "as the limit of requests": ("throttled", {"retry_after": TOKEN}, "all"),
+    "as a commit": ("replaced", {"body": b"{}", "headers": {"X-Repo-Commit": TOKEN}}, "files"),
+    "as an encoding": ("replaced", {"body": b"{}", "headers": {"Content-Encoding": TOKEN}}, "all"),
+    "as a branch": ("replaced", {"body": json.dumps({"sha": TOKEN}).encode()}, "api"),
+    "as a config": ("replaced", {"body": f'["{TOKEN}"'.encode()}, "files"),
+    "as a scheme": ("moved", {"to": f"{TOKEN}://there"}, "all"),
+    "as a header that is none": ("replaced", {"body": b"{}", "headers": {TOKEN: f"\0{TOKEN}"}}, "all"),
+    "never": ("dropped", {}, "all"),
+}
+
+
+@pytest.mark.parametrize(("kind", "options", "on"), ECHOES.values(), ids=ECHOES)
+async def test_a_token_is_in_no_message_log_or_traceback_even_if_the_hub_echoes_it(
+    server: testhub.Hub, caplog: pytest.LogCaptureFixture, kind: Any, options: dict[str, Any], on: Any
+) -> None:
+    caplog.set_level("DEBUG")
+    server.fail(REPO, kind, on=on, **options)
+    hub = client(server, token=TOKEN)
+    error = await failure(hub)
+    trace = "".join(traceback.format_exception(error))
+    assert TOKEN[:10] not in "".join((error.message, str(error), repr(error), repr(hub), trace, caplog.text))
+
+
+@pytest.mark.parametrize("token", ["", "short", "hf_two\nlines", "hf_two words", "hf_größer", "x" * 5000])
+def test_what_can_be_no_token_is_refused_and_not_shown(server: testhub.Hub, token: str) -> None:
+    with pytest.raises(Refused) as raised:
+        client(server, token=token)
+    assert raised.value.reason == "ModelUnauthorized"
+    assert "spec.model.tokenSecretRef" in raised.value.message
+    assert not token or token not in raised.value.message
+
+
+# The environment, and odd contents.
 
 
 async def test_the_environment_neither_adds_a_token_nor_takes_the_hub_away(
@@ -116,7 +376,7 @@ async def test_the_environment_neither_adds_a_token_nor_takes_the_hub_away(
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     assert (await client(server).read(MODEL)).config == CONFIG
-    assert [request.authorization for request in server.requests] == [None, None]
+    assert [request.authorization for request in server.requests] == [None] * 3
 
 
 async def test_no_address_is_logged(server: testhub.Hub, caplog: pytest.LogCaptureFixture) -> None:
@@ -166,6 +426,8 @@ FAILURES = {
     "a body that is cut off": ("truncated", {}, "files", Waiting, "HubUnavailable"),
     "information that is cut off": ("truncated", {}, "api", Waiting, "HubUnavailable"),
     "redirects in a circle": ("looping", {}, "files", Waiting, "HubUnavailable"),
+    "a redirect to what is no address": ("moved", {"to": "http://127.0.0.1:99999"}, "files", Waiting, "HubUnavailable"),
+    "a redirect without end": ("moved", {"endless": True}, "files", Waiting, "HubUnavailable"),
     "information that isn't JSON": ("replaced", {"body": b"<html>"}, "api", Waiting, "HubUnavailable"),
     "information without a commit": ("replaced", {"body": b"{}"}, "api", Waiting, "HubUnavailable"),
     "a commit that is none": ("replaced", {"body": b'{"sha": "../../main"}'}, "api", Waiting, "HubUnavailable"),
@@ -191,6 +453,59 @@ async def test_each_failure_has_its_reason(
     assert (await client(server).read(MODEL)).config == CONFIG
 
 
+LIST = b'[{"type": "file", "path": "a", "size": %s}]'
+SAME = {"Link": '<?cursor=1>; rel="next"'}
+
+LIST_FAILURES = {
+    "an absent or private repository (401)": ("unauthorized", {}, Refused, "ModelUnauthorized"),
+    "a gated repository (403)": ("gated", {}, Refused, "ModelGated"),
+    "a forbidden repository": ("forbidden", {}, Refused, "ModelUnauthorized"),
+    "an absent repository (404)": ("repository-missing", {}, Refused, "ModelNotFound"),
+    "a commit that is gone": ("revision-missing", {}, Refused, "RevisionNotFound"),
+    "a request too many": ("throttled", {}, Waiting, "HubThrottled"),
+    "an internal error": ("error", {}, Waiting, "HubUnavailable"),
+    "a bad gateway": ("error", {"status": 502}, Waiting, "HubUnavailable"),
+    "a connection that is dropped": ("dropped", {}, Waiting, "HubUnavailable"),
+    "a list that is cut off": ("truncated", {}, Waiting, "HubUnavailable"),
+    "redirects in a circle": ("looping", {}, Waiting, "HubUnavailable"),
+    "a list without end": ("endless", {}, Refused, "FilesTooMany"),
+    "nothing": ("replaced", {"body": b""}, Waiting, "HubUnavailable"),
+    "garbage": ("replaced", {"body": b"<html>\xff</html>"}, Waiting, "HubUnavailable"),
+    "an object": ("replaced", {"body": b"{}"}, Waiting, "HubUnavailable"),
+    "a list of names": ("replaced", {"body": b'["a"]'}, Waiting, "HubUnavailable"),
+    "a file without a size": ("replaced", {"body": b'[{"type": "file", "path": "a"}]'}, Waiting, "HubUnavailable"),
+    "a size that is none": ("replaced", {"body": LIST % b"1.5"}, Waiting, "HubUnavailable"),
+    "less than nothing": ("replaced", {"body": LIST % b"-1"}, Waiting, "HubUnavailable"),
+    "more than there is": ("replaced", {"body": LIST % (b"9" * 30)}, Waiting, "HubUnavailable"),
+    "a size of ten thousand digits": ("replaced", {"body": LIST % (b"9" * 10_000)}, Waiting, "HubUnavailable"),
+    "half a surrogate": ("replaced", {"body": b'[{"type": "\\ud800"}]'}, Waiting, "HubUnavailable"),
+    "a nest that breaks parsers": ("replaced", {"body": b"[" * 100_000}, Waiting, "HubUnavailable"),
+    "the same page again": ("replaced", {"body": b"[]", "headers": SAME}, Waiting, "HubUnavailable"),
+    "a next page without an address": (
+        "replaced", {"body": b"[]", "headers": {"Link": '<http://[>; rel="next"'}}, Waiting, "HubUnavailable"),
+    "a next page with too long a name": (
+        "replaced", {"body": b"[]", "headers": {"Link": f'<?{"x" * 5000}>; rel="next"'}}, Waiting, "HubUnavailable"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "options", "outcome", "reason"), LIST_FAILURES.values(), ids=LIST_FAILURES)
+async def test_each_failure_to_list_files_has_its_reason_and_nothing_of_it_is_kept(
+    server: testhub.Hub, kind: Any, options: dict[str, Any], outcome: type[OperatorError], reason: str
+) -> None:
+    commit = server.commit(REPO, FILES)
+    server.fail(REPO, kind, on="api", **options)
+    hub = client(server, max_bytes=1_000_000)
+    error = await failure(hub, revision=commit)
+
+    assert type(error) is outcome
+    assert error.reason == reason
+    assert REPO in error.message
+    assert len(error.message) < 800
+
+    server.mend(REPO)
+    assert len((await hub.read(MODEL.at(commit))).files or ()) == 2
+
+
 @pytest.mark.parametrize(
     ("guarded", "reason"),
     [({"gated": True}, "ModelGated"), ({"gated": False}, "ModelUnauthorized")],
@@ -203,7 +518,7 @@ async def test_a_guarded_repository_is_refused_without_a_token(
     error = await failure(client(server))
     assert isinstance(error, Refused)
     assert error.reason == reason
-    assert "Only public repositories can be read" in error.message
+    assert "set spec.model.tokenSecretRef to a Secret with an access token (used for both models)" in error.message
 
 
 async def test_a_message_names_repository_revision_and_endpoint(server: testhub.Hub) -> None:
@@ -234,7 +549,15 @@ async def test_what_can_be_no_revision_is_not_asked_for(server: testhub.Hub, rev
 
 @pytest.mark.parametrize(
     "endpoint",
-    ["huggingface.co", "ftp://hub", "https://", "https://user:secret@hub", "http://hub:port", "http://hub?x"],
+    [
+        "huggingface.co",
+        "ftp://hub",
+        "https://",
+        "https://user:secret@hub",
+        "http://hub:port",
+        "http://hub:99999",
+        "http://hub?x",
+    ],
 )
 def test_an_endpoint_that_is_none_is_refused(endpoint: str) -> None:
     with pytest.raises(ValueError, match="endpoint must") as raised:
@@ -284,11 +607,13 @@ async def test_a_hub_that_takes_too_long_is_given_up(
 async def test_many_reads_of_a_hung_hub_hold_few_connections_no_threads_and_end_in_time(
     server: testhub.Hub,
 ) -> None:
-    server.fail(REPO, "hung")
+    repos = [f"org/{number}" for number in range(400)]
+    for repo in repos:
+        server.fail(repo, "hung")
     hub = client(server, timeout=1.0)
     threads = {thread for thread in threading.enumerate() if "process_request" not in thread.name}
     started = time.monotonic()
-    errors = await asyncio.gather(*(failure(hub) for _ in range(400)))
+    errors = await asyncio.gather(*(failure(hub, repo) for repo in repos))
     took = time.monotonic() - started
 
     assert {error.reason for error in errors} == {"HubUnavailable"}
@@ -297,8 +622,55 @@ async def test_many_reads_of_a_hung_hub_hold_few_connections_no_threads_and_end_
     assert len(server.requests) <= 2 * hub_module.MAX_READS
     left = {thread for thread in threading.enumerate() if "process_request" not in thread.name} - threads
     assert not left
-    server.mend(REPO)
-    assert (await hub.read(MODEL)).config == CONFIG
+
+
+async def test_a_hub_that_is_down_is_left_alone_for_a_moment() -> None:
+    with testhub.Hub() as gone:
+        port = gone.port
+    clock = Clock()
+    hub = Hub(f"http://127.0.0.1:{port}", timeout=TIMEOUT, clock=clock)
+    first = await failure(hub)
+    with testhub.Hub(port=port) as back:
+        back.commit(REPO, FILES)
+        second = await failure(hub, "org/other")
+        assert not back.requests
+        assert isinstance(first, Waiting)
+        assert isinstance(second, Waiting)
+        assert (second.reason, second.retry_after) == (first.reason, first.retry_after)
+        assert "org/other" in second.message
+
+        clock.now = hub_module.SILENT_SECONDS
+        assert (await hub.read(MODEL)).config == CONFIG
+
+
+async def test_a_hub_that_is_silent_is_left_alone_for_a_moment_but_for_what_is_known(server: testhub.Hub) -> None:
+    clock = Clock()
+    hub = client(server, clock=clock)
+    known = await hub.read(MODEL)
+    clock.now = 1.0
+    hub.timeout = 0.5
+    server.fail("org/hung", "hung")
+    assert "0.5 seconds" in (await failure(hub, "org/hung")).message
+
+    requests = len(server.requests)
+    other = await failure(hub, "org/other")
+    assert other.reason == "HubUnavailable"
+    assert "another read, a moment ago" in other.message
+    assert await hub.read(MODEL, max_age=60) == known
+    assert len(server.requests) == requests
+
+    clock.now += hub_module.SILENT_SECONDS
+    hub.timeout = TIMEOUT
+    assert (await failure(hub, "org/other")).reason == "ModelUnauthorized"
+
+
+async def test_a_file_that_hangs_is_no_reason_to_leave_the_hub_alone(server: testhub.Hub) -> None:
+    server.commit("org/other", FILES)
+    server.fail(REPO, "hung", on="files")
+    hub = client(server, timeout=0.5)
+    await failure(hub)
+    hub.timeout = TIMEOUT
+    assert (await hub.read(Reference(Kind.HUB, "org/other"))).config == CONFIG
 
 
 async def test_the_loop_goes_on_while_a_read_hangs(server: testhub.Hub) -> None:
