@@ -35,6 +35,8 @@ HISTORY = 10
 
 #: A pass waits so long for a resolution; one that takes longer goes on by itself, and asks for a pass at its end.
 PATIENCE_SECONDS = 2.0
+#: Resources that are made within this time share what the hub says of the branches that they name.
+SHARED_SECONDS = 60.0
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +47,7 @@ class _Failure:
 
     revision: str
     problem: OperatorError
+    since: float
     until: float
 
 
@@ -182,7 +185,7 @@ class Reconciler:
         task = self._resolutions.get(key)
         if task is None or task.get_name() != name:
             self._give_up(key)
-            read = _pinned_read(self._sources.of(resource), name, before)
+            read = _pinned_read(self._sources.of(resource, max_age=self._max_age(key, name, before)), name, before)
             task = asyncio.create_task(resolve(resource, self._settings, read), name=name)
             self._resolutions[key] = task
         done, _ = await asyncio.wait({task}, timeout=PATIENCE_SECONDS)
@@ -197,6 +200,17 @@ class Reconciler:
                 self._remember(key, name, problem)
             raise
 
+    def _max_age(self, key: Key, name: str, before: Mapping[str, Any]) -> float:
+        """How old what is known of the hub may be, in seconds.
+
+        Whoever changed a resource may have changed its models just before; a resource that is looked at again wants
+        what is newer than the last look; and of those that are new, many may have come at once.
+        """
+        failure = self._failures.get(key)
+        if failure and failure.revision == name:
+            return min(self._clock() - failure.since, SHARED_SECONDS)
+        return 0.0 if failure or before.get("resolved") else SHARED_SECONDS
+
     def _give_up(self, key: Key) -> None:
         """Ends the resolution of inputs that nobody wants any more."""
         if task := self._resolutions.pop(key, None):
@@ -204,7 +218,8 @@ class Reconciler:
 
     def _remember(self, key: Key, name: str, problem: OperatorError) -> None:
         wait = problem.retry_after if isinstance(problem, Waiting) else self._settings.reread_interval
-        self._failures[key] = _Failure(name, problem, self._clock() + wait)
+        now = self._clock()
+        self._failures[key] = _Failure(name, problem, now, now + wait)
 
     def _raise_known(self, resource: SpeculatorDeployment, name: str) -> None:
         """Raises what the inputs of this name have failed with, while it isn't time to try again."""

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import functools
 import logging
+from collections.abc import Awaitable
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from .api import REFRESH_ANNOTATION, Reason, SpeculatorDeployment
 from .cluster import Cluster
@@ -35,6 +37,12 @@ _CLOSED = (Reason.MODEL_UNAUTHORIZED, Reason.MODEL_GATED, Reason.MODEL_NOT_FOUND
 log = logging.getLogger(__name__)
 
 
+class ReadHub(Protocol):
+    """``Read`` that may answer from what it has known for up to ``max_age`` seconds."""
+
+    def __call__(self, reference: Reference, /, *, max_age: float) -> Awaitable[Snapshot]: ...
+
+
 @dataclass
 class _Readings:
     """Of one resource: repositories that aren't public; by the names of Jobs, what they have reported, and the last
@@ -48,25 +56,28 @@ class _Readings:
 class Sources:
     """``hub`` reads what is public."""
 
-    def __init__(self, cluster: Cluster, hub: Read, settings: Settings) -> None:
+    def __init__(self, cluster: Cluster, hub: ReadHub, settings: Settings) -> None:
         self._cluster = cluster
         self._hub = hub
         self._settings = settings
         self._readings: dict[Key, _Readings] = {}
 
-    def of(self, resource: SpeculatorDeployment) -> Read:
-        """How a resource's models are read. What is still being read raises ``Waiting``, with ``Resolving``."""
-        return functools.partial(self._read, resource)
+    def of(self, resource: SpeculatorDeployment, *, max_age: float) -> Read:
+        """How a resource's models are read. What is still being read raises ``Waiting``, with ``Resolving``.
+
+        What another read has learnt of the hub will do if it is no older than ``max_age`` seconds.
+        """
+        return functools.partial(self._read, resource, max_age)
 
     def forget(self, key: Key) -> None:
         """Drops what was read for a resource: it is pinned now, or gone."""
         self._readings.pop(key, None)
 
-    async def _read(self, resource: SpeculatorDeployment, reference: Reference) -> Snapshot:
+    async def _read(self, resource: SpeculatorDeployment, max_age: float, reference: Reference) -> Snapshot:
         readings = self._readings.setdefault((resource.namespace, resource.name), _Readings())
         if reference.kind is Kind.HUB and reference not in readings.closed:
             try:
-                return await self._hub(reference)
+                return await self._hub(reference, max_age=max_age)
             except Refused as refusal:
                 if resource.spec.model.token_secret_ref is None or refusal.reason not in _CLOSED:
                     raise

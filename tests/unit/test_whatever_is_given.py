@@ -84,7 +84,8 @@ class Unwatched:
 def passes(spec: Any, configs: Mapping[str, Any]) -> MemoryCluster:
     """Two passes over a resource; the second one writes nothing."""
 
-    async def read(reference: Reference) -> Snapshot:
+    async def read(reference: Reference, /, *, max_age: float) -> Snapshot:
+        del max_age  # nothing changes
         body = json.dumps(configs.get(reference.uri, configs[""])).encode()
         return Snapshot(reference.uri, "c" * 40, parsed(body, reference.uri), {"model.safetensors": 2**30})
 
