@@ -6,12 +6,14 @@ description here is what ``kubectl explain`` shows, and a bound here is what the
 
 from __future__ import annotations
 
+import difflib
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Annotated, Any, ClassVar, Literal, Self
+from functools import cache
+from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
 from pydantic import (
     AfterValidator,
@@ -26,7 +28,7 @@ from pydantic import (
     model_validator,
 )
 from pydantic.alias_generators import to_camel
-from pydantic_core import PydanticCustomError, core_schema
+from pydantic_core import ErrorDetails, PydanticCustomError, core_schema
 
 from .errors import Refused
 from .reference import REVISION_PATTERN, URI_PATTERN, Kind, Reference
@@ -204,6 +206,8 @@ class Reason(StrEnum):
     """A flag and a field set the same thing differently."""
     ENV_REFUSED = "EnvRefused"
     """The environment variable is one that a resource may not set."""
+    SECRET_NAME_REFUSED = "SecretNameRefused"  # noqa: S105  # a reason's name
+    """The Secret's name is not one that the installation lets resources use."""
     IMAGE_UNPINNED = "ImageUnpinned"
     """The engine's image has no tag, or one that moves, such as ``latest``."""
     ENGINE_VERSION_UNKNOWN = "EngineVersionUnknown"
@@ -212,6 +216,8 @@ class Reason(StrEnum):
     """The engine is older than the oldest that may be run."""
     DATA_PARALLEL_UNSUPPORTED = "DataParallelUnsupported"
     """Data parallelism beyond 1: one canary would prove one rank only."""
+    ENGINE_REFUSED = "EngineRefused"
+    """`check --engine`: the engine itself refuses the command, in its own words."""
 
 
 @dataclass(frozen=True)
@@ -402,16 +408,14 @@ class Source(_Model):
         return reference.at(self.revision) if self.revision else reference
 
 
-class SecretKeyRef(_Model):
+class SecretRef(_Model):
     name: Name
     """The Secret's name, in the resource's namespace."""
+
+
+class SecretKeyRef(SecretRef):
     key: Annotated[str, Field(min_length=1, max_length=253, pattern=DATA_KEY_PATTERN)]
     """The key in the Secret."""
-
-
-class LocalObjectReference(_Model):
-    name: Name
-    """The name, in the resource's namespace."""
 
 
 class Model(Source):
@@ -419,7 +423,7 @@ class Model(Source):
     """The model's name in the API. By default the resource's name."""
     token_secret_ref: SecretKeyRef | None = None
     """A token of the hub, for gated and private repositories. It is used for both models."""
-    credentials_secret_ref: LocalObjectReference | None = None
+    credentials_secret_ref: SecretRef | None = None
     """A Secret with the keys AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and, if there is one, AWS_SESSION_TOKEN: for
     object storage (for Google's, HMAC keys). They are used for both models."""
 
@@ -705,7 +709,7 @@ class PodSpec(_Model):
     """The scheduler."""
     runtime_class_name: Name | None = None
     """The runtime class."""
-    image_pull_secrets: Annotated[list[LocalObjectReference], Field(max_length=16), KeyedBy("name")] = []
+    image_pull_secrets: Annotated[list[SecretRef], Field(max_length=16), KeyedBy("name")] = []
     """Secrets to pull the engine's image with."""
     termination_grace_period_seconds: Annotated[int, Field(strict=True, ge=0, le=3600)] = 60
     """How long an ending pod may finish its requests. 60 by default."""
@@ -772,6 +776,18 @@ class SpeculatorDeploymentSpec(_Model):
     """More about the pods."""
 
 
+def secret_references(part: object, path: str = "spec") -> Iterator[tuple[str, str]]:
+    """(field, name) of every Secret that a spec names, whatever for."""
+    if isinstance(part, SecretRef):
+        yield f"{path}.name", part.name
+    elif isinstance(part, BaseModel):
+        for name, field in type(part).model_fields.items():
+            yield from secret_references(getattr(part, name), f"{path}.{field.alias}")
+    elif isinstance(part, list):
+        for index, item in enumerate(part):
+            yield from secret_references(item, f"{path}[{index}]")
+
+
 class SpeculatorDeployment(BaseModel):
     """One resource, parsed: identity and spec. What the operator said of it before is only ever compared, not read."""
 
@@ -793,12 +809,15 @@ class SpeculatorDeployment(BaseModel):
     spec: SpeculatorDeploymentSpec
 
     @classmethod
-    def from_object(cls, body: dict[str, Any]) -> Self:
+    def from_object(cls, body: dict[str, Any], unknown: list[Refused] | None = None) -> Self:
         """Parses a resource as the API server holds it, or as a file says it.
+
+        A field that the schema doesn't have is refused; but where ``unknown`` is given, it is put there, and left out,
+        as the API server leaves it out.
 
         Raises:
             Refused: ``SpecInvalid`` (or the broken rule's reason), naming the first field that is wrong, its value, and
-                how many others are.
+                how many others are; ``others`` says of each what is wrong.
         """
         if body.get("apiVersion", API_VERSION) != API_VERSION:
             message = f"apiVersion must be {API_VERSION}, not {str(body['apiVersion'])[:100]!r}"
@@ -813,13 +832,21 @@ class SpeculatorDeployment(BaseModel):
             message = "metadata.annotations must be a map of texts; put numbers in quotes"
             raise Refused(Reason.SPEC_INVALID, message, field="metadata.annotations")
         name = metadata.get("name") or ""
+        extra: list[Refused] = []
+        given = _known(body, _FIELDS, "", extra)
+        wrong = extra if unknown is None else []
+        if unknown is not None:
+            unknown += extra
         if not cls.name_rule.holds(name):
             message = f"metadata.name: {cls.name_rule.message}, not {name[:100]!r}"
-            raise Refused(Reason.SPEC_INVALID, message, field="metadata.name")
+            wrong.append(Refused(Reason.SPEC_INVALID, message, field="metadata.name"))
         try:
-            spec = SpeculatorDeploymentSpec.model_validate(body.get("spec") or {})
+            spec = SpeculatorDeploymentSpec.model_validate(given.get("spec") or {})
         except ValidationError as error:
-            raise _refusal(error) from None
+            wrong += map(_refusal, error.errors(include_url=False))
+        if wrong:
+            first, *others = wrong
+            raise Refused(first.reason, first.evidence, field=first.field, remedy=first.remedy, others=others)
         return cls(
             name=name,
             namespace=metadata.get("namespace") or "default",
@@ -830,15 +857,56 @@ class SpeculatorDeployment(BaseModel):
         )
 
 
-def _refusal(error: ValidationError) -> Refused:
-    first, *others = error.errors(include_url=False)
-    context = first.get("ctx", {}) if first["type"] == "rule" else {}
-    parts = (f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"] if part != "[key]")
+#: What is in an object, each with the model of what is in there, where it has one.
+_FIELDS: Mapping[str, type[BaseModel] | None] = {
+    "apiVersion": None,
+    "kind": None,
+    "metadata": None,
+    "spec": SpeculatorDeploymentSpec,
+    "status": None,
+}
+
+
+def _known(given: Any, fields: Mapping[str, type[BaseModel] | None], path: str, unknown: list[Refused]) -> Any:
+    """What is given, without what the schema doesn't have, which goes to ``unknown``."""
+    if not isinstance(given, dict):
+        return given
+    known = {}
+    for name, part in given.items():
+        place = f"{path}.{str(name)[:100]}" if path else str(name)[:100]
+        if name not in fields:
+            near = difflib.get_close_matches(place.rpartition(".")[2], fields, 1)
+            remedy = f"did you mean {near[0]}?" if near else f"it may be {', '.join(fields)}"
+            unknown.append(Refused(Reason.SPEC_INVALID, f"{place}: there is no such field", field=place, remedy=remedy))
+        elif (model := fields[name]) is None:
+            known[name] = part
+        elif isinstance(part, list):
+            items = enumerate(part)
+            known[name] = [_known(item, _fields(model), f"{place}[{index}]", unknown) for index, item in items]
+        else:
+            known[name] = _known(part, _fields(model), place, unknown)
+    return known
+
+
+@cache
+def _fields(model: type[BaseModel]) -> Mapping[str, type[BaseModel] | None]:
+    return {field.alias or name: _model(field.annotation) for name, field in model.model_fields.items()}
+
+
+def _model(annotation: Any) -> type[BaseModel] | None:
+    """The model in an annotation such as ``list[EnvVar]`` or ``Source | None``; none in one of plain values."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next(filter(None, map(_model, get_args(annotation))), None)
+
+
+def _refusal(error: ErrorDetails) -> Refused:
+    context = error.get("ctx", {}) if error["type"] == "rule" else {}
+    parts = (f"[{part}]" if isinstance(part, int) else f".{part}" for part in error["loc"] if part != "[key]")
     field = f"spec{''.join(parts)}{context.get('field', '')}"
-    more = f" ({len(others)} more)" if others else ""
-    untold = first["type"] in ("missing", "rule") or {"args", "env"} & set(first["loc"])  # there may be a token in it
-    given = "" if untold else f", not {repr(first['input'])[:100]}"
-    return Refused(context.get("reason", Reason.SPEC_INVALID), f"{field}: {first['msg']}{given}{more}", field=field)
+    untold = error["type"] in ("missing", "rule") or {"args", "env"} & set(error["loc"])  # there may be a token in it
+    given = "" if untold else f", not {repr(error['input'])[:100]}"
+    return Refused(context.get("reason", Reason.SPEC_INVALID), f"{field}: {error['msg']}{given}", field=field)
 
 
 # What the operator says back. The sets of its words are open in the schema, and bounds are generous: an operator
@@ -883,6 +951,8 @@ class Severity(StrEnum):
 
 
 class Finding(_Model):
+    model_config = ConfigDict(extra="ignore")  # it is stored in ControllerRevisions, as a part of what was resolved
+
     severity: Word
     """Error or Warning."""
     reason: Word
@@ -891,12 +961,25 @@ class Finding(_Model):
     """The field to change, where there is one."""
     evidence: Annotated[str, Field(max_length=4096)]
     """What is the case, with its numbers."""
-    remedy: Annotated[str, Field(max_length=4096)]
-    """What to do."""
+    remedy: Annotated[str, Field(max_length=4096)] = ""
+    """What to do, where the evidence doesn't say it."""
+
+    @classmethod
+    def refused(cls, refusal: Refused) -> Self:
+        """A refusal as an error."""
+        return cls(
+            severity=Severity.ERROR,
+            reason=refusal.reason[:253],
+            field=refusal.field[:253] if refusal.field else None,
+            evidence=refusal.evidence.removeprefix(f"{refusal.field}: ")[:4096],
+            remedy=refusal.remedy[:4096],
+        )
 
     @property
     def message(self) -> str:
-        return f"{self.evidence}; {self.remedy}"
+        """All of it in one line; the field only where the words don't name it."""
+        words = f"{self.evidence}; {self.remedy}" if self.remedy else self.evidence
+        return words if self.field is None or self.field in words else f"{self.field}: {words}"
 
 
 class Origin(_Model):
@@ -906,6 +989,10 @@ class Origin(_Model):
     """Its value."""
     source: Annotated[str, Field(max_length=1024)]
     """Where the value comes from: the resource, the arguments, the checkpoint, a default."""
+
+
+#: A resource has a few; more than these are not kept.
+MAX_WARNINGS = 32
 
 
 class Resolved(_Model):
@@ -956,6 +1043,15 @@ class Resolved(_Model):
     """The ControllerRevision that holds all this."""
     sources: Annotated[list[Origin], Field(max_length=128, json_schema_extra={"x-kubernetes-list-type": "atomic"})] = []
     """Why each value is what it is."""
+    warnings: Annotated[
+        list[Finding],
+        Field(
+            max_length=MAX_WARNINGS,
+            json_schema_extra={"x-kubernetes-list-type": "atomic"},
+            exclude_if=lambda warnings: not warnings,
+        ),
+    ] = []
+    """What may fail, or disappoint."""
 
     def summary(self) -> str:
         """One line for a condition's message."""

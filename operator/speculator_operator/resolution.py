@@ -1,29 +1,61 @@
-"""(resource, a way to read models) -> ``Resolved``, or why the resource can't be served.
+"""(resource, a way to read models) -> ``Resolved``, or everything that is wrong with it.
 
-What needs no reading is judged first, so that a mistake in the spec is told at once and whatever the hub does.
+Two steps: what the resource asks for, which needs no reading, and what its models make of that. A check that fails
+doesn't hide the next one, as long as that one's input is there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+import re
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from . import api
-from .api import Identity, Origin, Reason, Resolved, SpeculationMode, SpeculatorDeployment
+from .api import Finding, Identity, Origin, Reason, Resolved, Severity, SpeculationMode, SpeculatorDeployment
 from .core import checkpoint, compatibility, engine, engine_args, proof_probe
 from .core.checkpoint import Recipe, Snapshot
+from .core.engine import Serving
 from .core.engine_args import ArgFields
 from .core.render import shutdown_timeout
 from .core.weights import loaded_from
-from .errors import Refused
+from .errors import Refusals, Refused, Waiting
 from .reference import Reference
-from .settings import Settings
+from .settings import Settings, variable
 
 #: What was read of a model, pinned to what its reference means now.
 Read = Callable[[Reference], Awaitable[Snapshot]]
 
 _RECIPE = "the checkpoint's recipe"
+_EMBEDDED = "the checkpoint's speculators_config.verifier.name_or_path"
+#: Stands for a verifier that couldn't be read: no rule finds a number in it to say anything of.
+_UNREAD = Snapshot("", None, {})
+#: So many further errors are named where one is raised for all.
+_MOST_NAMED = 8
+
+
+@dataclass(frozen=True)
+class Assessment:
+    """All that is found: the errors first, then the warnings, the most telling first.
+
+    ``resolved`` is there where nothing is an error, and every model was read. ``waiting`` says that one couldn't be
+    read for now, so that what depends on it hasn't been judged.
+    """
+
+    resolved: Resolved | None
+    findings: tuple[Finding, ...]
+    waiting: Waiting | None = None
+
+
+@dataclass(frozen=True)
+class _Request:
+    """What the resource asks for, by its fields and the flags that mirror them."""
+
+    image: str
+    version: str
+    arguments: ArgFields
+    serving: Serving
+    overrides: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -41,51 +73,234 @@ class _Models:
     off: Reason | None = None
 
 
+class _Reader:
+    """Reads models, and keeps why one couldn't be read: what doesn't depend on it is judged all the same."""
+
+    def __init__(self, read: Read, refusals: Refusals) -> None:
+        self._read = read
+        self._refusals = refusals
+        self.waiting: Waiting | None = None
+
+    async def read(self, reference: Reference) -> Snapshot | None:
+        try:
+            return await self._read(reference)
+        except Refused as refusal:
+            self._refusals.add(refusal)
+        except Waiting as waiting:
+            self.waiting = self.waiting or waiting
+        return None
+
+
 async def resolve(resource: SpeculatorDeployment, settings: Settings, read: Read) -> Resolved:
-    """Reads both models, and decides how they are served.
+    """Decides how the models are served, or says that they can't be.
+
+    Nothing is read for a spec that is wrong by itself: that is told at once, and whatever the hub does, and a Secret
+    that may not be used isn't used.
 
     Raises:
-        Refused: the inputs can't be used until they, or the models, are changed.
+        Refused: the inputs can't be used until they, or the models, are changed. The message names what else is wrong.
         Waiting: a model couldn't be read for now.
     """
+    refusals = Refusals()
+    request = _request(resource, settings, refusals)
+    if request is None or refusals.each:
+        raise _refused(map(Finding.refused, refusals.each))
+    assessment = await _judge(resource, request, read, refusals)
+    if assessment.waiting:
+        raise assessment.waiting
+    if assessment.resolved is None:
+        raise _refused(finding for finding in assessment.findings if finding.severity == Severity.ERROR)
+    return assessment.resolved
+
+
+async def assess(resource: SpeculatorDeployment, settings: Settings, read: Read) -> Assessment:
+    """Finds all that is wrong with a resource, and with its models as far as they can be read."""
+    refusals = Refusals()
+    request = _request(resource, settings, refusals)
+    if request is None:
+        return Assessment(None, tuple(map(Finding.refused, refusals.each)))
+    return await _judge(resource, request, read, refusals)
+
+
+def _refused(errors: Iterable[Finding]) -> Refused:
+    """The first of the errors; its message names the others."""
+    first, *others = errors
+    named = [f"{finding.reason}: {finding.message}" for finding in others[:_MOST_NAMED]]
+    if len(others) > _MOST_NAMED:
+        named.append(f"and {len(others) - _MOST_NAMED} more")
+    return Refused(first.reason, "; ".join((first.message, *named)), field=first.field)
+
+
+def _request(resource: SpeculatorDeployment, settings: Settings, refusals: Refusals) -> _Request | None:
+    """None where the engine's version isn't known: all else is read as that version reads it."""
     spec = resource.spec
     image = spec.engine.image or settings.engine_image
-    version = engine.engine_version(image, spec.engine.version)
-    arguments = engine_args.fields_from(engine_args.parse_args(spec.engine.args, version))
-    engine_args.check_env(spec.engine.env)
-    serving = engine.serving(resource, arguments)
-    overrides = engine.speculative_overrides(spec.speculation, arguments)
+    version = refusals.attempt(engine.engine_version, image, spec.engine.version)
+    arguments = ArgFields()
+    if version is not None:
+        parsed = engine_args.parse_args(spec.engine.args, version, settings, refusals)
+        arguments = engine_args.fields_from(parsed, refusals)
+    engine_args.check_env(spec.engine.env, settings, refusals)
+    _check_secrets(spec, settings, refusals)
+    if version is None:
+        return None
+    return _Request(
+        image=image,
+        version=version,
+        arguments=arguments,
+        serving=engine.serving(resource, arguments, refusals),
+        overrides=engine.speculative_overrides(spec.speculation, arguments, refusals),
+    )
 
-    models = await _read_models(spec, serving.revision, version, overrides, read)
+
+def _check_secrets(spec: api.SpeculatorDeploymentSpec, settings: Settings, refusals: Refusals) -> None:
+    for field, name in api.secret_references(spec):
+        if not re.fullmatch(settings.secret_names, name):
+            evidence = f"{field}: the installation lets resources use no Secret of the name {name}"
+            remedy = (
+                f"use one whose name matches {settings.secret_names}, or have it changed ({variable('secret_names')})"
+            )
+            refusals.add(Refused(Reason.SECRET_NAME_REFUSED, evidence, field=field, remedy=remedy))
+
+
+async def _judge(resource: SpeculatorDeployment, request: _Request, read: Read, refusals: Refusals) -> Assessment:
+    reader = _Reader(read, refusals)
+    models, config = None, None
+    found: tuple[Finding, ...] = ()
+    try:
+        models = await _read_models(resource.spec, request, reader, refusals)
+    except Refused as refusal:
+        refusals.add(refusal)
+    if models:
+        if models.off is None:
+            config = refusals.attempt(_speculative_config, request, models)
+            _check_provable(resource.spec, config or {}, request.arguments.max_model_len, refusals)
+        found = _compatibility(request, models, config)
+    refused = tuple(map(Finding.refused, refusals.each))
+    findings = tuple(sorted(refused + found, key=lambda finding: finding.severity != Severity.ERROR))
+    if models is None or reader.waiting or any(finding.severity == Severity.ERROR for finding in findings):
+        return Assessment(None, findings, reader.waiting)
+    return Assessment(_resolved(resource, request, models, config, findings), findings)
+
+
+async def _read_models(
+    spec: api.SpeculatorDeploymentSpec, request: _Request, reader: _Reader, refusals: Refusals
+) -> _Models | None:
+    model = await reader.read(spec.model.reference.at(request.serving.revision))
+    if model is None:
+        return None
+    recipe = checkpoint.read_recipe(model.config, engine_version=request.version)
+    disabled = Reason.DISABLED if spec.speculation.mode is SpeculationMode.DISABLED else None
+    if recipe:
+        given = spec.verifier
+        reference = given.reference if given else refusals.attempt(checkpoint.verifier_reference, recipe)
+        verifier = await reader.read(reference) if reference else None
+        source = "spec.verifier" if given else _EMBEDDED
+        return _Models(model, verifier or _UNREAD, source, draft=model, recipe=recipe, off=disabled)
+
+    if spec.verifier:
+        raise Refused(
+            Reason.RECIPE_MISSING,
+            f"spec.verifier is set, but {model.uri} carries no recipe: there is nothing for a verifier to verify",
+            remedy="take spec.verifier out, or name a speculators checkpoint in spec.model.uri",
+            field="spec.verifier",
+        )
+    if request.overrides:
+        return await _read_given_draft(model, request, reader)
+    if spec.speculation.mode is SpeculationMode.REQUIRED:
+        raise Refused(
+            Reason.RECIPE_MISSING,
+            f"spec.speculation.mode is Required, but {model.uri} carries no recipe (there is no speculators_config in "
+            "its config.json)",
+            remedy="name a speculators checkpoint, or give a recipe in spec.speculation.config",
+            field="spec.model.uri",
+        )
+    return _Models(model, model, "spec.model", off=disabled or Reason.REGULAR_MODEL)
+
+
+async def _read_given_draft(model: Snapshot, request: _Request, reader: _Reader) -> _Models | None:
+    """A regular model's recipe is all the user's; the draft that it names, if any, is pinned like any other."""
+    if not request.overrides.keys() & {"method", "model"}:
+        raise Refused(
+            Reason.RECIPE_MISSING,
+            f"{model.uri} carries no recipe that {', '.join(sorted(request.overrides))[:200]} could change",
+            remedy="name a speculators checkpoint, or add method (and model) to spec.speculation.config",
+            field="spec.speculation",
+        )
+    reference = engine.draft_reference(request.overrides)
+    if reference is None:
+        return _Models(model, model, "spec.model")
+    draft = await reader.read(reference)
+    if draft is None:
+        return None
+    recipe = checkpoint.read_recipe(draft.config, engine_version=request.version)
+    return _Models(model, model, "spec.model", draft=draft, recipe=recipe)
+
+
+def _speculative_config(request: _Request, models: _Models) -> dict[str, Any] | None:
+    overrides = dict(request.overrides)
     if models.draft is not models.model:  # a draft that the resource names: the revision it wanted is a commit now
         overrides.pop("revision", None)
-    config: dict[str, Any] | None = None
-    if models.off is None:
-        config = engine.speculative_config(
-            recipe=models.recipe,
-            draft=_identity(models.draft),
-            overrides=overrides,
-            tensor=serving.tensor,
-            max_model_len=arguments.max_model_len
-            or compatibility.context_length(models.verifier.config, engine_version=version),
-            version=version,
-        )
-        _refuse_unprovable(spec, config or {}, arguments.max_model_len)
-    findings = compatibility.findings(
-        recipe=models.recipe if config else None,
-        method=config["method"] if config else None,
-        draft=models.draft.config if config and models.draft else None,
-        verifier=models.verifier.config,
-        tensor=serving.tensor,
-        pipeline=serving.pipeline,
-        draft_tensor=(config or {}).get("draft_tensor_parallel_size"),
-        max_model_len=arguments.max_model_len,
-        engine_version=version,
+    if models.verifier is _UNREAD:
+        overrides.pop("max_model_len", None)  # it is held against the verifier's
+    return engine.speculative_config(
+        recipe=models.recipe,
+        draft=_identity(models.draft),
+        overrides=overrides,
+        tensor=request.serving.tensor,
+        max_model_len=request.arguments.max_model_len
+        or compatibility.context_length(models.verifier.config, engine_version=request.version),
+        version=request.version,
     )
-    if findings:
-        more = "".join(f"; {finding.reason}: {finding.message}" for finding in findings[1:])
-        raise Refused(findings[0].reason, findings[0].message + more, field=findings[0].field)
 
+
+def _check_provable(
+    spec: api.SpeculatorDeploymentSpec, config: Mapping[str, Any], max_model_len: int | None, refusals: Refusals
+) -> None:
+    """What no canary can prove would hold its GPUs until the deadline."""
+    if spec.speculation.verification is not api.Verification.REQUIRED:
+        return
+    if max_model_len is not None and max_model_len < proof_probe.CANARY_TOKENS:
+        evidence = (
+            f"--max-model-len is {max_model_len}, and the canary that proves speculation has up to "
+            f"{proof_probe.CANARY_TOKENS} tokens"
+        )
+        remedy = "ask for that many at least"
+        refusals.add(Refused(Reason.ARGS_INVALID, evidence, field="spec.engine.args", remedy=remedy))
+    least = config.get("prompt_lookup_min", config.get("prompt_lookup_max"))
+    if least is not None and least > proof_probe.OUTPUT_TOKENS:
+        evidence = (
+            f"prompt_lookup_min is {least} (it is prompt_lookup_max where it isn't set), and a canary can't match more "
+            f"than {proof_probe.OUTPUT_TOKENS} tokens"
+        )
+        remedy = f"set it to {proof_probe.OUTPUT_TOKENS} or less"
+        refusals.add(Refused(Reason.RECIPE_OVERRIDE_INVALID, evidence, field="spec.speculation.config", remedy=remedy))
+
+
+def _compatibility(request: _Request, models: _Models, config: Mapping[str, Any] | None) -> tuple[Finding, ...]:
+    """``config`` is None where nothing is drafted, and where it was refused: the recipe says enough then."""
+    drafts = models.off is None
+    return compatibility.findings(
+        recipe=models.recipe if drafts else None,
+        method=config["method"] if config else None,
+        draft=models.draft.config if drafts and models.draft else None,
+        verifier=models.verifier.config,
+        tensor=request.serving.tensor,
+        pipeline=request.serving.pipeline,
+        draft_tensor=(config or {}).get("draft_tensor_parallel_size"),
+        max_model_len=request.arguments.max_model_len,
+        engine_version=request.version,
+    )
+
+
+def _resolved(
+    resource: SpeculatorDeployment,
+    request: _Request,
+    models: _Models,
+    config: dict[str, Any] | None,
+    warnings: Iterable[Finding],
+) -> Resolved:
+    spec, serving, arguments = resource.spec, request.serving, request.arguments
     served = loaded_from(Identity(uri=models.verifier.uri, revision=models.verifier.revision), "verifier")
     command, args = engine.command_line(
         model=served.uri,
@@ -97,7 +312,7 @@ async def resolve(resource: SpeculatorDeployment, settings: Settings, read: Read
         speculative_config=config,
         rest=arguments.rest,
         shutdown_timeout=shutdown_timeout(resource),
-        version=version,
+        version=request.version,
     )
     return Resolved(
         model=Identity(uri=models.model.uri, revision=models.model.revision),
@@ -112,8 +327,8 @@ async def resolve(resource: SpeculatorDeployment, settings: Settings, read: Read
         tensor=serving.tensor,
         pipeline=serving.pipeline,
         port=serving.port,
-        image=image,
-        engine_version=version,
+        image=request.image,
+        engine_version=request.version,
         command=[*command, *args],
         sources=[
             Origin(field="verifier", value=models.verifier.uri, source=models.verifier_source),
@@ -121,84 +336,10 @@ async def resolve(resource: SpeculatorDeployment, settings: Settings, read: Read
             _origin("tensor", serving.tensor, spec.parallelism.tensor, "spec.parallelism.tensor", arguments),
             _origin("pipeline", serving.pipeline, spec.parallelism.pipeline, "spec.parallelism.pipeline", arguments),
             _origin("port", serving.port, spec.engine.port, "spec.engine.port", arguments),
-            _origin("image", image, spec.engine.image, "spec.engine.image", arguments),
+            _origin("image", request.image, spec.engine.image, "spec.engine.image", arguments),
         ],
+        warnings=list(warnings)[: api.MAX_WARNINGS],
     )
-
-
-async def _read_models(
-    spec: api.SpeculatorDeploymentSpec, revision: str | None, version: str, overrides: Mapping[str, Any], read: Read
-) -> _Models:
-    model = await read(spec.model.reference.at(revision))
-    recipe = checkpoint.read_recipe(model.config, engine_version=version)
-    disabled = Reason.DISABLED if spec.speculation.mode is SpeculationMode.DISABLED else None
-    if recipe:
-        if spec.verifier:
-            verifier = await read(spec.verifier.reference)
-            return _Models(model, verifier, "spec.verifier", draft=model, recipe=recipe, off=disabled)
-        verifier = await read(checkpoint.verifier_reference(recipe))
-        source = "the checkpoint's speculators_config.verifier.name_or_path"
-        return _Models(model, verifier, source, draft=model, recipe=recipe, off=disabled)
-
-    if spec.verifier:
-        raise Refused(
-            Reason.RECIPE_MISSING,
-            f"spec.verifier is set, but {model.uri} carries no recipe: there is nothing for a verifier to verify. "
-            "Take spec.verifier out, or name a speculators checkpoint in spec.model.uri",
-            field="spec.verifier",
-        )
-    if overrides:
-        draft, recipe = await _read_given_draft(model, overrides, version, read)
-        return _Models(model, model, "spec.model", draft=draft, recipe=recipe)
-    if spec.speculation.mode is SpeculationMode.REQUIRED:
-        raise Refused(
-            Reason.RECIPE_MISSING,
-            f"spec.speculation.mode is Required, but {model.uri} carries no recipe (there is no speculators_config in "
-            "its config.json). Name a speculators checkpoint, or give a recipe in spec.speculation.config",
-            field="spec.model.uri",
-        )
-    return _Models(model, model, "spec.model", off=disabled or Reason.REGULAR_MODEL)
-
-
-async def _read_given_draft(
-    model: Snapshot, overrides: Mapping[str, Any], version: str, read: Read
-) -> tuple[Snapshot | None, Recipe | None]:
-    """A regular model's recipe is all the user's; the draft that it names, if any, is pinned like any other."""
-    if not overrides.keys() & {"method", "model"}:
-        raise Refused(
-            Reason.RECIPE_MISSING,
-            f"{model.uri} carries no recipe that {', '.join(sorted(overrides))} could change. "
-            "Name a speculators checkpoint, or add method (and model) to spec.speculation.config",
-            field="spec.speculation",
-        )
-    reference = engine.draft_reference(overrides)
-    if reference is None:
-        return None, None
-    draft = await read(reference)
-    return draft, checkpoint.read_recipe(draft.config, engine_version=version)
-
-
-def _refuse_unprovable(
-    spec: api.SpeculatorDeploymentSpec, config: Mapping[str, Any], max_model_len: int | None
-) -> None:
-    """What no canary can prove would hold its GPUs until the deadline."""
-    if spec.speculation.verification is not api.Verification.REQUIRED:
-        return
-    if max_model_len is not None and max_model_len < proof_probe.CANARY_TOKENS:
-        raise Refused(
-            Reason.ARGS_INVALID,
-            f"--max-model-len is {max_model_len}, and the canary that proves speculation has up to "
-            f"{proof_probe.CANARY_TOKENS} tokens; ask for that many at least",
-            field="spec.engine.args",
-        )
-    least = config.get("prompt_lookup_min", config.get("prompt_lookup_max"))
-    if least is not None and least > proof_probe.OUTPUT_TOKENS:
-        raise Refused(
-            Reason.RECIPE_OVERRIDE_INVALID,
-            f"prompt_lookup_min is {least} (it is prompt_lookup_max where it isn't set), and a canary can't match more "
-            f"than {proof_probe.OUTPUT_TOKENS} tokens; set it to {proof_probe.OUTPUT_TOKENS} or less",
-            field="spec.speculation.config",
-        )
 
 
 def _identity(snapshot: Snapshot | None) -> Identity | None:

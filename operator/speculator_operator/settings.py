@@ -2,14 +2,33 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 Seconds = Annotated[float, Field(gt=0, le=86400)]
 Url = Annotated[str, Field(pattern=r"^https?://[^\s/?#@]+[^\s?#@]*$", max_length=512)]
 Count = Annotated[int, Field(gt=0, le=1024)]
+
+
+def _listed(given: Any) -> Any:
+    """``a, b`` as an environment variable has it, as its parts."""
+    return [part.strip() for part in given.split(",") if part.strip()] if isinstance(given, str) else given
+
+
+def _compiles(pattern: str) -> str:
+    try:
+        re.compile(pattern)
+    except (re.error, RecursionError, OverflowError) as error:
+        raise ValueError(f"not a regular expression: {error}") from None
+    return pattern
+
+
+Flag = Annotated[str, Field(max_length=128, pattern=r"^--[a-z0-9][a-z0-9-]*$")]
+Variable = Annotated[str, Field(max_length=128, pattern=r"^[A-Z_][A-Z0-9_]*$")]
+Pattern = Annotated[str, Field(min_length=1, max_length=512), AfterValidator(_compiles)]
 
 
 class Settings(BaseModel):
@@ -49,6 +68,18 @@ class Settings(BaseModel):
     """Passes that run at the same time, each over another resource."""
     requests_in_flight: Count = 32
     """Requests to the API server at the same time."""
+    allow_flags: Annotated[tuple[Flag, ...], BeforeValidator(_listed), Field(max_length=256)] = ()
+    """Flags of the engine that resources may set besides those of the policy, as `--enable-lora,--max-loras`. Not: what
+    a field sets, what removes or moves the proof, secrets."""
+    allow_env: Annotated[tuple[Variable, ...], BeforeValidator(_listed), Field(max_length=256)] = ()
+    """Environment variables that resources may set besides those of the policy, as `NCCL_DEBUG_FILE,VLLM_PLUGINS`. Not:
+    those that the operator sets."""
+    allow_pickled_weights: bool = False
+    """Whether weights may be in pickles, which run code when they are loaded, where a model has no safetensors."""
+    allow_remote_code: bool = False
+    """Whether resources may set `--trust-remote-code`, so that engines run the code in a model's repository."""
+    secret_names: Pattern = ".*"  # noqa: S105  # it is about names
+    """A regular expression that the name of every Secret that a resource names has to match as a whole."""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Self:
@@ -65,7 +96,7 @@ class Settings(BaseModel):
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             name = names[str(first["loc"][0])]
-            raise ValueError(f"{name} is {first['input']!r}: {first['msg']}") from None
+            raise ValueError(f"{name} is {str(first['input'])[:200]!r}: {first['msg']}") from None
 
     @property
     def pod_hf_endpoint(self) -> str | None:
@@ -75,3 +106,17 @@ class Settings(BaseModel):
 def variable(field: str) -> str:
     """The environment variable of a setting."""
     return f"SPECULATOR_{field.upper()}"
+
+
+def written(value: Any) -> str:
+    """A setting's value as its environment variable would have it; nothing, where it has none."""
+    match value:
+        case None:
+            return ""
+        case bool():
+            return str(value).lower()
+        case float():
+            return f"{value:g}"
+        case tuple():
+            return ",".join(value)
+    return str(value)

@@ -301,7 +301,7 @@ ENVIRONMENT: dict[str, tuple[list[EnvVar], str]] = {
     "a proxy": ([variable("HTTPS_PROXY")], "may not be set"),
     "a library of the network's": ([variable("NCCL_NET_PLUGIN")], "may not be set"),
     "another hub": ([variable("HF_ENDPOINT")], "the hub is the installation's"),
-    "a key for clients": ([variable("VLLM_API_KEY", secret=True)], "set spec.engine.apiKeySecretRef"),
+    "a key for clients": ([variable("VLLM_API_KEY", secret=True)], "spec.engine.apiKeySecretRef sets"),
     "another home": ([variable("HOME")], "may not be set"),
     "one name twice": ([variable("NCCL_DEBUG"), variable("NCCL_DEBUG")], "is given twice"),
 }

@@ -19,7 +19,7 @@ from speculator_operator.core import releases
 from speculator_operator.core.checkpoint import Recipe
 from speculator_operator.core.engine_args import ArgFields, Argument, has_option, options_of
 from speculator_operator.core.weights import loaded_from
-from speculator_operator.errors import Refused
+from speculator_operator.errors import RAISED, Refusals, Refused
 from speculator_operator.reference import DRAFT_PATTERN, REVISION_PATTERN, Kind, Reference
 
 #: Older engines have known holes (CVE-2026-22807, CVE-2026-27893, and CVE-2026-44223 in speculative decoding).
@@ -90,47 +90,55 @@ def engine_version(image: str, version: str | None) -> str:
     return version
 
 
-def serving(resource: api.SpeculatorDeployment, fields: ArgFields) -> Serving:
+def serving(resource: api.SpeculatorDeployment, fields: ArgFields, refusals: Refusals = RAISED) -> Serving:
     """Joins fields and the flags that mirror them.
 
-    Raises:
-        Refused: ``FlagContradictsField``, naming both and their values.
+    Where they differ, that is refused (``FlagContradictsField``, naming both and their values), and the field counts.
     """
     spec = resource.spec
-    _agree(fields, "model", fields.model, "spec.model.uri", spec.model.uri, same=spec.model.reference.uri)
+
+    def agree(
+        attribute: str, flag: _Value | None, place: str, value: _Value | None, same: _Value | None = None
+    ) -> _Value | None:
+        if flag is None or value is None or flag in (value, same):
+            return value if flag is None else flag
+        evidence = f"{_ARGS}: {fields.flags[attribute]} says {_shown(flag)}, and {place} says {_shown(value)}"
+        refusals.add(Refused(Reason.FLAG_CONTRADICTS_FIELD, evidence, field=_ARGS, remedy="set one of them"))
+        return value
+
+    agree("model", fields.model, "spec.model.uri", spec.model.uri, same=spec.model.reference.uri)
     served = (spec.model.served_name,) if spec.model.served_name else None
-    tensor = _agree(fields, "tensor", fields.tensor, "spec.parallelism.tensor", spec.parallelism.tensor)
-    pipeline = _agree(fields, "pipeline", fields.pipeline, "spec.parallelism.pipeline", spec.parallelism.pipeline)
-    port = _agree(fields, "port", fields.port, "spec.engine.port", spec.engine.port)
-    names = _agree(fields, "served_names", fields.served_names or None, "spec.model.servedName", served)
-    revision = _agree(fields, "revision", fields.revision, "spec.model.revision", spec.model.reference.revision)
+    tensor = agree("tensor", fields.tensor, "spec.parallelism.tensor", spec.parallelism.tensor)
+    pipeline = agree("pipeline", fields.pipeline, "spec.parallelism.pipeline", spec.parallelism.pipeline)
+    port = agree("port", fields.port, "spec.engine.port", spec.engine.port)
+    names = agree("served_names", fields.served_names or None, "spec.model.servedName", served)
+    revision = agree("revision", fields.revision, "spec.model.revision", spec.model.reference.revision)
     return Serving(tensor or 1, pipeline or 1, port or DEFAULT_PORT, names or (resource.name,), revision)
 
 
-def speculative_overrides(speculation: api.Speculation, fields: ArgFields) -> dict[str, Any]:
+def speculative_overrides(
+    speculation: api.Speculation, fields: ArgFields, refusals: Refusals = RAISED
+) -> dict[str, Any]:
     """What the resource says of the speculative config: by ``config``, by fields and by flags, dashes as underscores.
 
-    Nothing, where speculation is disabled.
-
-    Raises:
-        Refused: two of them say different things: ``RecipeOverrideInvalid`` for two fields, else
-            ``FlagContradictsField``.
+    Nothing, where speculation is disabled. Where two of them say different things, that is refused
+    (``RecipeOverrideInvalid`` for two fields, else ``FlagContradictsField``), and the first counts.
     """
     if speculation.mode is api.SpeculationMode.DISABLED:
         if fields.speculative:
-            message = "spec.engine.args: they set a speculative config, and spec.speculation.mode is Disabled"
-            raise Refused(Reason.FLAG_CONTRADICTS_FIELD, f"{message}; leave one of them out", field="spec.engine.args")
+            evidence = f"{_ARGS}: they set a speculative config, and spec.speculation.mode is Disabled"
+            remedy = "leave one of them out"
+            refusals.add(Refused(Reason.FLAG_CONTRADICTS_FIELD, evidence, field=_ARGS, remedy=remedy))
         return {}
     overrides: dict[str, Any] = {}
     sources: dict[str, str] = {}
     for key, value, place in _given(speculation, fields):
         if key in overrides and not _same(overrides[key], value):
-            message = (
-                f"{sources[key]} sets {key[:100]} to {_shown(overrides[key])}, and {place} sets it to {_shown(value)}; "
-                "set one of them"
+            evidence = (
+                f"{sources[key]} sets {key[:100]} to {_shown(overrides[key])}, and {place} sets it to {_shown(value)}"
             )
             reason = Reason.FLAG_CONTRADICTS_FIELD if place == _ARGS else Reason.RECIPE_OVERRIDE_INVALID
-            raise Refused(reason, message, field=place)
+            refusals.add(Refused(reason, evidence, field=place, remedy="set one of them"))
         overrides.setdefault(key, value)
         sources.setdefault(key, place)
     return overrides
@@ -383,15 +391,6 @@ _REFUSED_KEYS = {
     "synthetic_acceptance_rates": "it fakes acceptance",
     "tensor_parallel_size": "it is called draft_tensor_parallel_size",
 }
-
-
-def _agree(
-    fields: ArgFields, attribute: str, flag: _Value | None, place: str, value: _Value | None, same: _Value | None = None
-) -> _Value | None:
-    if flag is not None and value is not None and flag not in (value, same):
-        message = f"spec.engine.args: {fields.flags[attribute]} says {_shown(flag)}, and {place} says {_shown(value)}"
-        raise Refused(Reason.FLAG_CONTRADICTS_FIELD, f"{message}; set one of them", field="spec.engine.args")
-    return value if flag is None else flag
 
 
 def _shown(value: Any) -> str:

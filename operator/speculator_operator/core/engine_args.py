@@ -3,7 +3,8 @@
 How options are parsed is data, written down from the engine's own parser (``engine_flags/*.json``, by
 ``tools/engine_flags.py``). Which of them a release has is in the table of ``releases``. Which of them a resource may
 set is ours (``engine_flags/policy.json``): every option of the data is there as a mirror of a field, as refused with a
-reason, or as allowed; one that isn't there is refused.
+reason, or as allowed; one that isn't there is refused. An installation may allow more (``Settings``), but for the
+groups that are marked final.
 
 Where the engine would guess, this refuses: abbreviated options (a later release may read them otherwise), values that
 start with a dash, a JSON option given twice in different forms (the engine would drop one of them).
@@ -15,17 +16,20 @@ from __future__ import annotations
 import difflib
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from importlib import resources
-from typing import Any
+from typing import Any, TypeVar
 
 from speculator_operator import api
 from speculator_operator.api import Reason
 from speculator_operator.core import releases
-from speculator_operator.errors import Refused
+from speculator_operator.errors import RAISED, Refusals, Refused
 from speculator_operator.reference import REVISION_PATTERN, URI_PATTERN
+from speculator_operator.settings import Settings, variable
+
+_Value = TypeVar("_Value")
 
 _NEGATIVE_INTEGER = re.compile(r"-\d+")
 _HUMAN_INTEGER = re.compile(r"(\d+(?:\.\d+)?)([kKmMgGtT])")
@@ -100,45 +104,57 @@ class ArgFields:
 
 
 @dataclass(frozen=True)
+class _Group:
+    """Options that are refused for one reason. ``setting`` is what allows them; None where nothing may."""
+
+    because: str
+    setting: str | None
+
+
+@dataclass(frozen=True)
 class _Policy:
     fields: Mapping[str, str]
-    refused: Mapping[str, str]
+    refused: Mapping[str, _Group]
     allowed: frozenset[str]
     values: Mapping[str, tuple[str, ...]]
     keys: Mapping[str, frozenset[str]]
     variables: frozenset[str]
     variable_prefixes: tuple[str, ...]
-    variables_instead: Mapping[str, str]
+    final_variables: Mapping[str, str]
     secret_variables: frozenset[str]
 
 
-def parse_args(args: Sequence[str], version: str) -> tuple[Argument, ...]:
-    """Splits arguments into options and values, each checked by the option's type and against the policy.
+_NOT_LOOKED_AT = _Group("it has not been looked at yet", "allow_flags")
+_POLICY_ALONE = Settings()
 
-    Raises:
-        Refused: ``ArgsInvalid`` where the engine of that version would not take them, ``FlagRefused`` where a resource
-            may not set the option. Both name the element of ``spec.engine.args``.
+
+def parse_args(
+    args: Sequence[str], version: str, settings: Settings = _POLICY_ALONE, refusals: Refusals = RAISED
+) -> tuple[Argument, ...]:
+    """Splits arguments into options and values, each checked by the option's type and against what may be set.
+
+    What is refused is left out of the result: ``ArgsInvalid`` where the engine of that version would not take it,
+    ``FlagRefused`` where a resource may not set the option. Both name the element of ``spec.engine.args``.
     """
     options = options_of(version)
     arguments: list[Argument] = []
     index = 0
     while index < len(args):
-        argument = _argument(args, index, options, version)
-        option = options[argument.option if argument.option in options else argument.name]
-        for text in argument.values:
-            _checked(argument, option, text)
-        _permit(argument)
-        arguments.append(argument)
+        argument = refusals.attempt(_argument, args, index, options, version)
+        if argument is None:
+            index = _next_option(args, index)
+            continue
+        if refusals.attempt(_judged, argument, options, settings):
+            arguments.append(argument)
         index += len(argument.tokens)
-    _refuse_mixed_forms(arguments)
-    return tuple(arguments)
+    return _unmixed(arguments, refusals)
 
 
-def fields_from(arguments: Iterable[Argument]) -> ArgFields:
+def fields_from(arguments: Iterable[Argument], refusals: Refusals = RAISED) -> ArgFields:
     """Takes out the arguments that fields mirror. An option that is repeated counts as last given, as in argparse.
 
-    Raises:
-        Refused: ``ArgsInvalid`` for a value that the field could not have, ``DataParallelUnsupported``.
+    What is refused counts as not given: ``ArgsInvalid`` for a value that the field could not have,
+    ``DataParallelUnsupported``.
     """
     last: dict[str, list[Argument]] = {}
     rest: list[Argument] = []
@@ -150,44 +166,67 @@ def fields_from(arguments: Iterable[Argument]) -> ArgFields:
         if argument.name not in _policy().fields:
             rest.append(argument)
 
-    if data := last.get("--data-parallel-size"):
-        _whole(data[-1], 1, 1, Reason.DATA_PARALLEL_UNSUPPORTED, "; one canary proves one rank only, use spec.replicas")
-    flags = {attribute: last[name][-1].option for attribute, name in _FLAG_OF.items() if name in last}
+    def read(name: str, reading: Callable[..., _Value], *more: Any) -> _Value | None:
+        return refusals.attempt(reading, last[name][-1], *more) if name in last else None
+
+    read("--data-parallel-size", _one_rank)
+    model = read("--model", _matching, URI_PATTERN)
+    revision = read("--revision", _matching, REVISION_PATTERN)
     return ArgFields(
-        tensor=_whole(last["--tensor-parallel-size"][-1], 1, 64) if "tensor" in flags else None,
-        pipeline=_whole(last["--pipeline-parallel-size"][-1], 1, 64) if "pipeline" in flags else None,
-        port=_whole(last["--port"][-1], 1024, 65535) if "port" in flags else None,
-        served_names=_matching(last["--served-model-name"][-1], _SERVED_NAME) if "served_names" in flags else (),
-        model=_matching(last["--model"][-1], URI_PATTERN)[0] if "model" in flags else None,
-        revision=_matching(last["--revision"][-1], REVISION_PATTERN)[0] if "revision" in flags else None,
-        max_model_len=_max_model_len(last.get("--max-model-len", ())),
-        speculative=_speculative(last),
-        flags=flags,
+        tensor=read("--tensor-parallel-size", _whole, 1, 64),
+        pipeline=read("--pipeline-parallel-size", _whole, 1, 64),
+        port=read("--port", _whole, 1024, 65535),
+        served_names=read("--served-model-name", _matching, _SERVED_NAME) or (),
+        model=model[0] if model else None,
+        revision=revision[0] if revision else None,
+        max_model_len=read("--max-model-len", _max_model_len),
+        speculative=refusals.attempt(_speculative, last) or {},
+        flags={attribute: last[name][-1].option for attribute, name in _FLAG_OF.items() if name in last},
         rest=tuple(rest),
     )
 
 
-def check_env(variables: Iterable[api.EnvVar]) -> None:
-    """Holds the environment's names against the allow-list.
-
-    Raises:
-        Refused: ``EnvRefused``, naming the variable's place in ``spec.engine.env``.
-    """
+def check_env(variables: Iterable[api.EnvVar], settings: Settings = _POLICY_ALONE, refusals: Refusals = RAISED) -> None:
+    """Refuses (``EnvRefused``) what may not be set, naming the variable's place in ``spec.engine.env``."""
     policy = _policy()
     seen: set[str] = set()
-    for index, variable in enumerate(variables):
+    for index, given in enumerate(variables):
+        name = given.name
         place = f"spec.engine.env[{index}].name"
-        name = variable.name
+        problem, remedy = "", "leave it out"
         if name in seen:
-            raise Refused(Reason.ENV_REFUSED, f"{place}: {name} is given twice", field=place)
+            problem = f"{name} is given twice"
+        elif name in policy.secret_variables:
+            if given.value_from is None:
+                problem, remedy = f"{name} is a secret", "use valueFrom.secretKeyRef, not a value"
+        elif name in policy.final_variables:
+            problem = f"{name} may not be set: {policy.final_variables[name]}"
+        elif name not in policy.variables | set(settings.allow_env) and not name.startswith(policy.variable_prefixes):
+            problem = f"{name} may not be set: only variables that tune the engine are allowed"
+            remedy = f"leave it out, or have the installation allow it ({variable('allow_env')})"
+        if problem:
+            refusals.add(Refused(Reason.ENV_REFUSED, f"{place}: {problem}", field=place, remedy=remedy))
         seen.add(name)
-        if name in policy.secret_variables:
-            if variable.value_from is None:
-                message = f"{place}: {name} is a secret; use valueFrom.secretKeyRef, not a value"
-                raise Refused(Reason.ENV_REFUSED, message, field=place)
-        elif name not in policy.variables and not name.startswith(policy.variable_prefixes):
-            instead = policy.variables_instead.get(name, "only variables that tune the engine are allowed")
-            raise Refused(Reason.ENV_REFUSED, f"{place}: {name} may not be set: {instead}", field=place)
+
+
+def check_allowed(settings: Settings) -> None:
+    """Refuses settings that allow what no installation may.
+
+    Raises:
+        ValueError: naming the setting, and what is wrong with it.
+    """
+    policy = _policy()
+    for name in settings.allow_flags:
+        group = policy.refused.get(name, _NOT_LOOKED_AT)
+        if name in policy.fields:
+            group = _Group(f"it is what {policy.fields[name]} sets", None)
+        if group.setting is None:
+            raise ValueError(f"{variable('allow_flags')}: {name} can't be allowed: {group.because}")
+        if group.setting != "allow_flags":
+            raise ValueError(f"{variable('allow_flags')}: {name} is allowed by {variable(group.setting)}=true instead")
+    for name in settings.allow_env:
+        if name in policy.final_variables:
+            raise ValueError(f"{variable('allow_env')}: {name} can't be allowed: {policy.final_variables[name]}")
 
 
 @lru_cache(maxsize=32)
@@ -256,20 +295,24 @@ def _policy() -> _Policy:
     data = json.loads((resources.files(__package__) / "engine_flags" / "policy.json").read_text())
     return _Policy(
         fields=data["field"],
-        refused={option: group["because"] for group in data["refused"] for option in group["options"]},
+        refused={
+            option: _Group(group["because"], None if group.get("final") else group.get("setting", "allow_flags"))
+            for group in data["refused"]
+            for option in group["options"]
+        },
         allowed=frozenset(data["allowed"]),
         values={option: tuple(values) for option, values in data["values"].items()},
         keys={option: frozenset(keys) for option, keys in data["keys"].items()},
         variables=frozenset(data["environment"]["allowed"]),
         variable_prefixes=tuple(data["environment"]["prefixes"]),
-        variables_instead=data["environment"]["instead"],
+        final_variables=data["environment"]["final"],
         secret_variables=frozenset(data["environment"]["secret"]),
     )
 
 
-def _refusal(index: int, message: str, reason: Reason = Reason.ARGS_INVALID) -> Refused:
+def _refusal(index: int, message: str, reason: Reason = Reason.ARGS_INVALID, remedy: str = "") -> Refused:
     place = f"spec.engine.args[{index}]"
-    return Refused(reason, f"{place}: {message}", field=place)
+    return Refused(reason, f"{place}: {message}", field=place, remedy=remedy)
 
 
 def _shown(text: str) -> str:
@@ -299,6 +342,23 @@ def _argument(args: Sequence[str], index: int, options: Mapping[str, Option], ve
         values = _values(args, index, option, base, value if equals else None)
         taken = 1 if equals else 1 + len(values)
     return Argument(index, option.name, base, path if dot else None, values, tuple(args[index : index + taken]))
+
+
+def _next_option(args: Sequence[str], index: int) -> int:
+    """The place of the next element that begins an option: what is between belongs to the one that is refused."""
+    for place in range(index + 1, len(args)):
+        if args[place].startswith("-") and not _NEGATIVE_INTEGER.fullmatch(args[place]):
+            return place
+    return len(args)
+
+
+def _judged(argument: Argument, options: Mapping[str, Option], settings: Settings) -> Argument:
+    """The argument, if the engine would take its values, and a resource may set them."""
+    option = options[argument.option if argument.option in options else argument.name]
+    for text in argument.values:
+        _checked(argument, option, text)
+    _permit(argument, settings)
+    return argument
 
 
 def _why_stray(args: Sequence[str], index: int) -> str:
@@ -508,14 +568,16 @@ def _merge(into: dict[str, Any], more: Mapping[str, Any]) -> None:
             into[key] = value
 
 
-def _permit(argument: Argument) -> None:
+def _permit(argument: Argument, settings: Settings) -> None:
     policy = _policy()
-    if argument.name in policy.refused:
-        message = f"{argument.option} may not be set: {policy.refused[argument.name]}"
-        raise _refusal(argument.index, message, Reason.FLAG_REFUSED)
     if argument.name not in policy.allowed and argument.name not in policy.fields:
-        message = f"{argument.option} may not be set: it has not been looked at yet"
-        raise _refusal(argument.index, message, Reason.FLAG_REFUSED)
+        group = policy.refused.get(argument.name, _NOT_LOOKED_AT)
+        if not _allows(settings, group.setting, argument.name):
+            remedy = "leave it out"
+            if group.setting:
+                remedy += f", or have the installation allow it ({variable(group.setting)})"
+            message = f"{argument.option} may not be set: {group.because}"
+            raise _refusal(argument.index, message, Reason.FLAG_REFUSED, remedy)
     if values := policy.values.get(argument.name):
         for text in argument.values:
             if text not in values:
@@ -529,9 +591,16 @@ def _permit(argument: Argument) -> None:
                 raise _refusal(argument.index, message, Reason.FLAG_REFUSED)
 
 
-def _refuse_mixed_forms(arguments: Iterable[Argument]) -> None:
+def _allows(settings: Settings, setting: str | None, flag: str) -> bool:
+    if setting == "allow_flags":
+        return flag in settings.allow_flags
+    return setting is not None and bool(getattr(settings, setting))
+
+
+def _unmixed(arguments: Iterable[Argument], refusals: Refusals) -> tuple[Argument, ...]:
     """The engine moves dotted keys to the end, as one object for each spelling, which replaces what else was given."""
     first: dict[str, Argument] = {}
+    kept: list[Argument] = []
     for argument in arguments:
         before = first.setdefault(argument.name, argument)
         dotted = (before.path is not None, argument.path is not None)
@@ -540,16 +609,23 @@ def _refuse_mixed_forms(arguments: Iterable[Argument]) -> None:
                 f"{argument.tokens[0][:100]} and {before.tokens[0][:100]} don't add up in the engine, one replaces "
                 "the other; write one object, or dotted keys of one spelling"
             )
-            raise _refusal(argument.index, message)
+            refusals.add(_refusal(argument.index, message))
+        else:
+            kept.append(argument)
+    return tuple(kept)
 
 
-def _whole(argument: Argument, least: int, most: int, reason: Reason = Reason.ARGS_INVALID, more: str = "") -> int:
+def _whole(argument: Argument, least: int, most: int) -> int:
     number = int(argument.values[0])
     if not least <= number <= most:
-        allowed = f"{least}" if least == most else f"{least} to {most}"
-        message = f"{argument.option} must be {allowed}, not {argument.values[0][:32]}{more}"
-        raise _refusal(argument.index, message, reason)
+        raise _refusal(argument.index, f"{argument.option} must be {least} to {most}, not {argument.values[0][:32]}")
     return number
+
+
+def _one_rank(argument: Argument) -> None:
+    if int(argument.values[0]) != 1:
+        message = f"{argument.option} must be 1, not {argument.values[0][:32]}: one canary proves one rank only"
+        raise _refusal(argument.index, message, Reason.DATA_PARALLEL_UNSUPPORTED, "use spec.replicas")
 
 
 def _matching(argument: Argument, pattern: str) -> tuple[str, ...]:
@@ -559,15 +635,13 @@ def _matching(argument: Argument, pattern: str) -> tuple[str, ...]:
     return argument.values
 
 
-def _max_model_len(given: Sequence[Argument]) -> int | None:
-    """None where it isn't given, or left to the engine."""
-    if not given:
-        return None
-    length: int = _converted("human_int_or_auto", given[-1].values[0])
+def _max_model_len(argument: Argument) -> int | None:
+    """None where it is left to the engine."""
+    length: int = _converted("human_int_or_auto", argument.values[0])
     if length == -1:
         return None
     if length < 1:
-        raise _refusal(given[-1].index, f"{given[-1].option} must be positive, not {length}")
+        raise _refusal(argument.index, f"{argument.option} must be positive, not {length}")
     return length
 
 
