@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from speculator_operator import api
-from speculator_operator.api import Identity, Reason, Resolved, Verification
+from speculator_operator.api import Finding, Identity, Reason, Resolved, Severity, Verification
 from speculator_operator.core import status
 from speculator_operator.core.status import Facts, Pod
 from speculator_operator.errors import Refused, Waiting
@@ -351,6 +351,66 @@ def test_events_tell_turns_and_not_steps() -> None:
     assert told(ready, ready) == []
     assert told(ready, broken) == [("Warning", "ModelNotFound")]
     assert told(ready, idle) == [("Warning", "NotDrafting")]
+
+
+def warned(revision: str, *reasons: Reason) -> dict[str, Any]:
+    """The status of a resource whose revision was resolved with these warnings."""
+    warnings = [
+        Finding(severity=Severity.WARNING, reason=reason, evidence="it may be slow", remedy="change it", field="spec.x")
+        for reason in reasons
+    ]
+    resolved = RESOLVED.model_copy(update={"warnings": warnings})
+    return status.status(resource(), replace(CONVERGED, resolved=resolved, revision=revision), NOW, {})
+
+
+SLOW, LONG = Reason.HEADS_NOT_DIVISIBLE, Reason.CONTEXT_TOO_LONG
+
+
+@pytest.mark.parametrize(
+    ("case", "before", "after", "told"),
+    [
+        ("nothing is amiss", warned("a-r1"), warned("a-r1"), []),
+        ("the first look finds two things", {}, warned("a-r1", SLOW, LONG), [SLOW, LONG]),
+        ("a later look finds the same", warned("a-r1", SLOW), warned("a-r1", SLOW), []),
+        ("a later look finds more", warned("a-r1", SLOW), warned("a-r1", SLOW, LONG), [LONG]),
+        ("a later look finds less", warned("a-r1", SLOW, LONG), warned("a-r1", LONG), []),
+        ("another revision has the same", warned("a-r1", SLOW), warned("a-r2", SLOW), [SLOW]),
+        ("a release that knew no warnings wrote the status", warned("a-r1"), warned("a-r1", SLOW), [SLOW]),
+    ],
+)
+def test_a_warning_is_told_once_for_a_revision(
+    case: str, before: dict[str, Any], after: dict[str, Any], told: list[Reason]
+) -> None:
+    events = [event for event in status.events(before, after) if event.type == "Warning"]
+    assert [event.reason for event in events] == told, case
+    assert {event.note for event in events} <= {"spec.x: it may be slow; change it"}, case
+
+
+def test_the_number_of_warnings_is_said() -> None:
+    resolved = {
+        number: next(
+            condition["message"]
+            for condition in warned("a-r1", *[SLOW] * number)["conditions"]
+            if condition["type"] == "Resolved"
+        )
+        for number in (0, 1, 2)
+    }
+    assert "warning" not in resolved[0]
+    assert resolved[1] == f"{resolved[0]}. 1 warning: see status.resolved.warnings"
+    assert resolved[2] == f"{resolved[0]}. 2 warnings: see status.resolved.warnings"
+
+
+def test_warnings_are_in_status_and_none_where_there_is_none() -> None:
+    assert warned("a-r1", SLOW)["resolved"]["warnings"] == [
+        {
+            "severity": "Warning",
+            "reason": "HeadsNotDivisible",
+            "field": "spec.x",
+            "evidence": "it may be slow",
+            "remedy": "change it",
+        }
+    ]
+    assert "warnings" not in warned("a-r1")["resolved"]
 
 
 def test_status_shows_what_was_resolved_and_the_scale() -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from speculator_operator import api
-from speculator_operator.api import ConditionType, Reason, Resolved
+from speculator_operator.api import ConditionType, Finding, Reason, Resolved
 from speculator_operator.errors import OperatorError, Refused
 
 from . import render
@@ -138,7 +138,9 @@ def conditions(resource: api.SpeculatorDeployment, facts: Facts) -> Iterator[dic
         yield condition(ConditionType.STALLED, FALSE, *done)
 
     if facts.current and facts.resolved:
-        yield condition(ConditionType.RESOLVED, TRUE, Reason.RESOLVED, facts.resolved.summary())
+        warned = _count(len(facts.resolved.warnings), "warning")
+        more = f". {warned}: see status.resolved.warnings" if facts.resolved.warnings else ""
+        yield condition(ConditionType.RESOLVED, TRUE, Reason.RESOLVED, facts.resolved.summary() + more)
     elif isinstance(facts.problem, Refused):
         yield condition(ConditionType.RESOLVED, FALSE, facts.problem.reason, facts.problem.message)
     else:
@@ -167,6 +169,11 @@ def events(before: dict[str, Any], after: dict[str, Any]) -> Iterator[Event]:
             continue
         elif value == TRUE and type_ in (ConditionType.READY, ConditionType.RESOLVED, ConditionType.SPECULATION_ACTIVE):
             yield Event("Normal", reason, condition["message"])
+    was, now = before.get("resolved") or {}, after.get("resolved") or {}
+    told = was.get("warnings") or [] if was.get("revision") == now.get("revision") else []
+    for warning in now.get("warnings") or []:
+        if warning not in told:
+            yield Event("Warning", warning["reason"], Finding.model_validate(warning).message)
 
 
 def complete(deployment: dict[str, Any]) -> bool:
