@@ -87,8 +87,8 @@ def members(enum: type[StrEnum]) -> Iterator[tuple[str, str]]:
 
 def setting_rows() -> Iterator[tuple[str, ...]]:
     for name, field in settings.Settings.model_fields.items():
-        default = f"{field.default:g}" if isinstance(field.default, float) else field.default
-        yield f"`{settings.variable(name)}`", "" if default is None else f"`{default}`", field.description or ""
+        default = settings.written(field.default)
+        yield f"`{settings.variable(name)}`", f"`{default}`" if default else "", field.description or ""
 
 
 def table(*head: str, rows: Iterable[tuple[str, ...]]) -> str:

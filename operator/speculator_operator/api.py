@@ -30,7 +30,7 @@ from pydantic import (
 from pydantic.alias_generators import to_camel
 from pydantic_core import ErrorDetails, PydanticCustomError, core_schema
 
-from .errors import Refused
+from .errors import Refusals, Refused
 from .reference import REVISION_PATTERN, URI_PATTERN, Kind, Reference
 
 GROUP = "speculators.dev"
@@ -809,7 +809,7 @@ class SpeculatorDeployment(BaseModel):
     spec: SpeculatorDeploymentSpec
 
     @classmethod
-    def from_object(cls, body: dict[str, Any], unknown: list[Refused] | None = None) -> Self:
+    def from_object(cls, body: dict[str, Any], unknown: Refusals | None = None) -> Self:
         """Parses a resource as the API server holds it, or as a file says it.
 
         A field that the schema doesn't have is refused; but where ``unknown`` is given, it is put there, and left out,
@@ -832,21 +832,17 @@ class SpeculatorDeployment(BaseModel):
             message = "metadata.annotations must be a map of texts; put numbers in quotes"
             raise Refused(Reason.SPEC_INVALID, message, field="metadata.annotations")
         name = metadata.get("name") or ""
-        extra: list[Refused] = []
-        given = _known(body, _FIELDS, "", extra)
-        wrong = extra if unknown is None else []
-        if unknown is not None:
-            unknown += extra
+        wrong = Refusals()
+        given = _known(body, _FIELDS, "", wrong if unknown is None else unknown)
         if not cls.name_rule.holds(name):
             message = f"metadata.name: {cls.name_rule.message}, not {name[:100]!r}"
-            wrong.append(Refused(Reason.SPEC_INVALID, message, field="metadata.name"))
+            wrong.add(Refused(Reason.SPEC_INVALID, message, field="metadata.name"))
         try:
             spec = SpeculatorDeploymentSpec.model_validate(given.get("spec") or {})
         except ValidationError as error:
-            wrong += map(_refusal, error.errors(include_url=False))
-        if wrong:
-            first, *others = wrong
-            raise Refused(first.reason, first.evidence, field=first.field, remedy=first.remedy, others=others)
+            for details in error.errors(include_url=False):
+                wrong.add(_refusal(details))
+        wrong.raise_any()
         return cls(
             name=name,
             namespace=metadata.get("namespace") or "default",
@@ -867,7 +863,7 @@ _FIELDS: Mapping[str, type[BaseModel] | None] = {
 }
 
 
-def _known(given: Any, fields: Mapping[str, type[BaseModel] | None], path: str, unknown: list[Refused]) -> Any:
+def _known(given: Any, fields: Mapping[str, type[BaseModel] | None], path: str, unknown: Refusals) -> Any:
     """What is given, without what the schema doesn't have, which goes to ``unknown``."""
     if not isinstance(given, dict):
         return given
@@ -877,7 +873,7 @@ def _known(given: Any, fields: Mapping[str, type[BaseModel] | None], path: str, 
         if name not in fields:
             near = difflib.get_close_matches(place.rpartition(".")[2], fields, 1)
             remedy = f"did you mean {near[0]}?" if near else f"it may be {', '.join(fields)}"
-            unknown.append(Refused(Reason.SPEC_INVALID, f"{place}: there is no such field", field=place, remedy=remedy))
+            unknown.add(Refused(Reason.SPEC_INVALID, f"{place}: there is no such field", field=place, remedy=remedy))
         elif (model := fields[name]) is None:
             known[name] = part
         elif isinstance(part, list):

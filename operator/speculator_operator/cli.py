@@ -1,7 +1,7 @@
 """The command line, installed as ``speculator-operator`` and as ``kubectl-speculator``.
 
-Exit codes: 0; 1 undetermined (a hub or a file that can't be read); 2 the input is refused, with ``REASON: message`` on
-standard error; 64 wrong usage.
+Exit codes: 0; 1 undetermined (a hub or a file that can't be read; of ``check --strict``, warnings as well); 2 the input
+is refused, with ``REASON: message`` on standard error (of ``check``, in what it prints); 64 wrong usage.
 """
 
 from __future__ import annotations
@@ -11,24 +11,26 @@ import asyncio
 import json
 import logging
 import os
+import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 import yaml
 
-from . import api
-from .api import Identity, Resolved
+from . import api, check, engine_process, offline
+from .api import Identity, Resolved, Severity
 from .core import render
 from .core.checkpoint import Snapshot
+from .core.engine_args import check_allowed
 from .crd import manifest
 from .errors import Refused, Waiting
 from .folder import read_folder
 from .hub import Hub
 from .reference import Reference
 from .resolution import Read, resolve
-from .settings import Settings, variable
+from .settings import Settings, variable, written
 
 EXIT_UNDETERMINED = 1
 EXIT_REFUSED = 2
@@ -56,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code."""
     arguments = _parser().parse_args(argv)
     try:
-        settings = Settings.from_environment(os.environ)
+        settings = _settings(os.environ)
         code: int = arguments.command(arguments, settings)
         sys.stdout.flush()
     except ValueError as error:
@@ -85,7 +87,9 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--verbose", action="store_true", help="log more")
     for name, field in Settings.model_fields.items():
         flag = f"--{name.replace('_', '-')}"
-        run.add_argument(flag, metavar="V", help=f"{field.description} {field.default} by default [{variable(name)}]")
+        default = f" {written(field.default)} by default" if written(field.default) else ""
+        described = " ".join((field.description or "").split())
+        run.add_argument(flag, metavar="V", help=f"{described}{default} [{variable(name)}]")
     run.set_defaults(command=_run)
 
     look = commands.add_parser("resolve", help="show what a checkpoint's recipe becomes")
@@ -97,14 +101,48 @@ def _parser() -> argparse.ArgumentParser:
 
     draw = commands.add_parser("render", help="print the objects that a resource would become")
     draw.add_argument("-f", "--filename", required=True, metavar="FILE", help="the resource, or - for standard input")
-    draw.add_argument("--checkpoint", type=Path, metavar="DIR", help="read this instead of the model's repository")
-    draw.add_argument("--verifier-checkpoint", type=Path, metavar="DIR", help="read this instead of the verifier's")
+    _add_folders(draw)
     draw.add_argument("-o", "--output", choices=("yaml", "json"), default="yaml")
     draw.set_defaults(command=_render)
+
+    judge = commands.add_parser(
+        "check",
+        help="say everything that is wrong with resources",
+        description="Says everything that is wrong with resources, before they are applied. Exits with 2 where there "
+        "is an error, else with 1 where something couldn't be determined.",
+    )
+    judge.add_argument(
+        "-f", "--filename", action="append", required=True, metavar="FILE", help="resources, or - for standard input"
+    )
+    _add_folders(judge)
+    judge.add_argument("--offline", action="store_true", help="read nothing from the hub; what needs it isn't checked")
+    judge.add_argument("--strict", action="store_true", help="exit with 1 where there are warnings")
+    judge.add_argument("--engine", action="store_true", help="ask the engine too, where it is installed")
+    judge.add_argument(
+        "--engine-python", default=sys.executable, metavar="PYTHON", help="the Python that has it (default: this one)"
+    )
+    judge.add_argument("-o", "--output", choices=("table", "json"), default="table")
+    judge.set_defaults(command=_check)
 
     definition = commands.add_parser("crd", help="print the custom resource definition")
     definition.set_defaults(command=_crd)
     return parser
+
+
+def _add_folders(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--checkpoint", type=Path, metavar="DIR", help="read this instead of the model's repository")
+    parser.add_argument(
+        "--verifier-checkpoint",
+        type=Path,
+        metavar="DIR",
+        help="read this instead of the verifier's (of a regular model's draft's, if it has one)",
+    )
+
+
+def _settings(environment: Mapping[str, str]) -> Settings:
+    settings = Settings.from_environment(environment)
+    check_allowed(settings)
+    return settings
 
 
 def _json_object(text: str) -> dict[str, Any]:
@@ -128,9 +166,9 @@ def _run(arguments: argparse.Namespace, settings: Settings) -> int:
     if not arguments.verbose:
         logging.getLogger("kopf.objects").setLevel(logging.WARNING)  # it would say of each event that it was handled
     given = {variable(name): getattr(arguments, name) for name in Settings.model_fields}
-    settings = Settings.from_environment({**os.environ, **{name: value for name, value in given.items() if value}})
+    settings = _settings({**os.environ, **{name: value for name, value in given.items() if value}})
     for name, value in settings:
-        print(f"{name} = {value}", file=sys.stderr)
+        print(f"{name} = {written(value)}", file=sys.stderr)
     asyncio.run(run(settings, arguments.namespace or ()))
     return 0
 
@@ -195,21 +233,13 @@ def _identity(identity: Identity | None) -> dict[str, Any] | None:
 
 
 def _render(arguments: argparse.Namespace, settings: Settings) -> int:
-    file = arguments.filename
-    try:
-        text = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
-        documents = [document for document in yaml.safe_load_all(text) if document]
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise Refused(api.Reason.SPEC_INVALID, f"{file} is not YAML: {error}") from error
-    if not documents:
-        raise Refused(api.Reason.SPEC_INVALID, f"{file} holds no {api.KIND}")
     objects: list[render.Manifest] = []
-    for document in documents:
-        if not isinstance(document, dict) or document.get("kind") != api.KIND:
-            raise Refused(api.Reason.SPEC_INVALID, f"{file} holds something other than a {api.KIND}")
-        # Nothing owns the objects that are printed, whatever cluster the resource was taken from.
-        resource = api.SpeculatorDeployment.from_object(document).model_copy(update={"uid": ""})
-        resolved = asyncio.run(resolve(resource, settings, _offline(arguments, resource, settings)))
+    for document in offline.documents(arguments.filename):
+        resource = offline.resource(document, arguments.filename)
+        read: Read = Hub(settings.hf_endpoint, timeout=settings.hub_timeout).read
+        if arguments.checkpoint:
+            read = offline.folders_first(resource, arguments.checkpoint, arguments.verifier_checkpoint, _warn_unread)
+        resolved = asyncio.run(resolve(resource, settings, read))
         template = render.pod_template(resource, resolved, settings)
         objects.append(render.controller_revision(resource, resolved, template))
         objects.append(render.service(resource, resolved.port))
@@ -221,23 +251,44 @@ def _render(arguments: argparse.Namespace, settings: Settings) -> int:
     return 0
 
 
-def _offline(arguments: argparse.Namespace, resource: api.SpeculatorDeployment, settings: Settings) -> Read:
-    """Reads from the folders given, and from the hub what no folder stands in for, if no folder is given at all."""
-    if arguments.checkpoint is None:
-        return Hub(settings.hf_endpoint, timeout=settings.hub_timeout).read
-    folders = {resource.spec.model.reference.uri: arguments.checkpoint}
+async def _warn_unread(reference: Reference) -> Snapshot:
+    print(
+        f"warning: {reference.uri} was not read: it is neither checked nor pinned (see --verifier-checkpoint)",
+        file=sys.stderr,
+    )
+    return Snapshot(reference.uri, None, {})
 
-    async def read(reference: Reference) -> Snapshot:
-        folder = folders.get(reference.uri, arguments.verifier_checkpoint)
-        if folder is None:
-            print(
-                f"warning: {reference.uri} was not read: it is neither checked nor pinned (see --verifier-checkpoint)",
-                file=sys.stderr,
-            )
-            return Snapshot(reference.uri, None, {})
-        return read_folder(folder, reference.uri)
 
-    return read
+def _check(arguments: argparse.Namespace, settings: Settings) -> int:
+    if arguments.engine:
+        engine_process.find(arguments.engine_python)
+    reports = asyncio.run(_reports(arguments, settings))
+    if arguments.engine:
+        reports = check.ask_engine(reports, arguments.engine_python)
+    if arguments.output == "json":
+        print(json.dumps([report.document() for report in reports], indent=2))
+    else:
+        width = max(shutil.get_terminal_size((100, 24)).columns, 40)
+        print("\n\n".join("\n".join(check.lines(report, width)) for report in reports))
+    if any(report.count(Severity.ERROR) for report in reports):
+        return EXIT_REFUSED
+    strict = arguments.strict and any(report.count(Severity.WARNING) for report in reports)
+    return EXIT_UNDETERMINED if strict or any(report.undetermined for report in reports) else 0
+
+
+async def _reports(arguments: argparse.Namespace, settings: Settings) -> list[check.Report]:
+    read: Read = Hub(settings.hf_endpoint, timeout=settings.hub_timeout).read
+    if arguments.offline or arguments.checkpoint:
+        read = _not_read
+
+    def read_for(resource: api.SpeculatorDeployment) -> Read:
+        return offline.folders_first(resource, arguments.checkpoint, arguments.verifier_checkpoint, read)
+
+    return [report for file in arguments.filename for report in await check.check_file(file, settings, read_for)]
+
+
+async def _not_read(reference: Reference) -> Snapshot:
+    raise check.NotRead(reference)
 
 
 def _crd(arguments: argparse.Namespace, settings: Settings) -> int:

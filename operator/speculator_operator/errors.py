@@ -77,6 +77,12 @@ class Refusals:
             self.add(refusal)
             return None
 
+    def raise_any(self) -> None:
+        """Raises the first, if there is one, with the others."""
+        if self.each:
+            first, *others = self.each
+            raise Refused(first.reason, first.evidence, field=first.field, remedy=first.remedy, others=others)
+
 
 class _Raised(Refusals):
     """Collects nothing: the first refusal is raised."""

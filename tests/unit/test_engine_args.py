@@ -8,9 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from speculator_operator import api
 from speculator_operator.api import EnvVar, Reason
+from speculator_operator.core import engine_args, render
 from speculator_operator.core.engine_args import (
     ArgFields,
+    Option,
+    check_allowed,
     check_env,
     fields_from,
     has_option,
@@ -18,7 +22,9 @@ from speculator_operator.core.engine_args import (
     options_of,
     parse_args,
 )
-from speculator_operator.errors import Refused
+from speculator_operator.errors import Refusals, Refused
+from speculator_operator.settings import Settings
+from tests.support import inputs
 
 VERSION = "0.32.0"
 FLAGS = resources.files("speculator_operator.core") / "engine_flags"
@@ -288,6 +294,92 @@ def test_variables_that_tune_are_allowed(name: str) -> None:
 
 def test_a_token_is_allowed_from_a_secret() -> None:
     check_env([variable("HF_TOKEN", secret=True)])
+
+
+WIDE = Settings(allow_flags=("--enable-lora", "--new-flag"), allow_env=("LD_PRELOAD",))
+
+
+@pytest.mark.parametrize(
+    ("case", "args", "settings"),
+    [
+        ("a refused flag", ["--enable-lora"], WIDE),
+        ("a refused flag by another spelling", ["--enable_lora"], WIDE),
+        ("a refused flag's negation", ["--no-enable-lora"], WIDE),
+        ("code of the model's", ["--trust-remote-code"], Settings(allow_remote_code=True)),
+    ],
+)
+def test_an_installation_can_allow_more_flags(case: str, args: list[str], settings: Settings) -> None:
+    assert [argument.tokens for argument in parse_args(args, VERSION, settings)] == [tuple(args)], case
+    with pytest.raises(Refused, match="have the installation allow it"):
+        parse_args(args, VERSION)
+
+
+def test_an_installation_can_allow_a_flag_that_was_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    new = Option("--new-flag", ("--new-flag",), 0, "str", optional=False, choices=(), keys=())
+    monkeypatch.setattr(engine_args, "options_of", lambda _: {"--new-flag": new})
+    with pytest.raises(Refused, match=r"it has not been looked at yet; .*SPECULATOR_ALLOW_FLAGS"):
+        parse_args(["--new-flag"], VERSION)
+    assert parse_args(["--new-flag"], VERSION, WIDE)[0].name == "--new-flag"
+
+
+def test_an_installation_can_allow_more_variables() -> None:
+    with pytest.raises(Refused, match="SPECULATOR_ALLOW_ENV"):
+        check_env([variable("LD_PRELOAD")])
+    check_env([variable("LD_PRELOAD")], WIDE)
+    with pytest.raises(Refused, match="use valueFrom"):
+        check_env([variable("HF_TOKEN")], Settings(allow_env=("HF_TOKEN",)))
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ({"allow_flags": ("--tensor-parallel-size",)}, "it is what spec.parallelism.tensor sets"),
+        ({"allow_flags": ("--speculative-config",)}, "it is what spec.speculation.config sets"),
+        ({"allow_flags": ("--shutdown-timeout",)}, "derives it"),
+        ({"allow_flags": ("--enable-lora", "--disable-log-stats")}, "what proves that pods draft"),
+        ({"allow_flags": ("--ssl-certfile",)}, "read over plain HTTP"),
+        ({"allow_flags": ("--data-parallel-rank",)}, "one canary proves one"),
+        ({"allow_flags": ("--api-key",)}, "no place for a secret"),
+        ({"allow_flags": ("--trust-remote-code",)}, "SPECULATOR_ALLOW_REMOTE_CODE=true instead"),
+        ({"allow_env": ("VLLM_API_KEY",)}, "spec.engine.apiKeySecretRef"),
+        ({"allow_env": ("HOME",)}, "the operator sets it"),
+    ],
+)
+def test_what_no_installation_may_allow_is_said_at_its_start(setting: dict[str, Any], words: str) -> None:
+    (name,) = setting
+    with pytest.raises(ValueError, match=f"SPECULATOR_{name.upper()}: ") as caught:
+        check_allowed(Settings(**setting))
+    assert words in str(caught.value)
+    check_allowed(WIDE)
+
+
+def test_final_options_stay_refused_whatever_the_settings_say() -> None:
+    for option in ("--disable-log-stats", "--api-key=x", "--ssl-keyfile=x", "--trust-remote-code"):
+        name = option.partition("=")[0]
+        with pytest.raises(Refused) as caught:
+            parse_args([option], VERSION, Settings(allow_flags=(name,)))
+        assert caught.value.reason == Reason.FLAG_REFUSED
+    with pytest.raises(Refused):
+        check_env([variable("HOME")], Settings(allow_env=("HOME",)))
+
+
+def test_a_variable_that_the_operator_sets_is_never_allowed() -> None:
+    resource = api.SpeculatorDeployment.from_object(
+        inputs.resource({"engine": {"apiKeySecretRef": {"name": "s", "key": "k"}}})
+    )
+    template = render.pod_template(resource, inputs.RESOLVED, Settings(hf_endpoint="http://hub"))
+    for rendered in template["spec"]["containers"][0]["env"]:
+        with pytest.raises(ValueError, match="can't be allowed"):
+            check_allowed(Settings(allow_env=(rendered["name"],)))
+
+
+def test_what_is_refused_is_left_out_of_what_is_read() -> None:
+    refusals = Refusals()
+    args = ["--sed", "1", "-2", "-tp=2", "--port=80", "--seed=x", "--seed=3", "--host=h", "-sc.a=1", "-sc", "{}"]
+    fields = fields_from(parse_args(args, VERSION, Settings(), refusals), refusals)
+    assert (fields.tensor, fields.port) == (2, None)
+    assert [argument.tokens for argument in fields.rest] == [("--seed=3",)]
+    assert [refusal.field for refusal in refusals.each] == [f"spec.engine.args[{index}]" for index in (0, 5, 7, 9, 4)]
 
 
 ENVIRONMENT: dict[str, tuple[list[EnvVar], str]] = {

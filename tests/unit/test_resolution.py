@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 
 from speculator_operator import api
-from speculator_operator.api import Reason, Resolved
+from speculator_operator.api import Finding, Reason, Resolved, Severity
+from speculator_operator.core import compatibility
 from speculator_operator.core.checkpoint import Snapshot
-from speculator_operator.errors import OperatorError, Refused
+from speculator_operator.errors import OperatorError, Refused, Waiting
 from speculator_operator.reference import Reference
-from speculator_operator.resolution import resolve
+from speculator_operator.resolution import Assessment, assess, resolve
 from speculator_operator.settings import Settings
 
 LLAMA: dict[str, Any] = {
@@ -62,6 +63,9 @@ MODELS = {
     "org/eagle3": EAGLE3,
     "org/nowhere": changed(EAGLE3, "speculators_config.verifier.name_or_path", None),
     "org/small-draft": changed(EAGLE3, "transformer_layer_config.hidden_size", 2048),
+    "org/of-gone": changed(EAGLE3, "speculators_config.verifier.name_or_path", "org/gone"),
+    "org/of-slow": changed(EAGLE3, "speculators_config.verifier.name_or_path", "org/slow"),
+    "org/broken": changed(EAGLE3, "speculators_config.proposal_methods", []),
     "org/spec-of-spec": changed(EAGLE3, "speculators_config.verifier.name_or_path", "org/eagle3"),
 }
 
@@ -75,6 +79,8 @@ class Models:
     async def read(self, reference: Reference) -> Snapshot:
         repository, revision = reference.uri, reference.revision
         self.reads.append((repository, revision))
+        if repository == "org/slow":
+            raise Waiting(Reason.HUB_UNAVAILABLE, "no answer", retry_after=30)
         if repository not in MODELS:
             raise Refused(Reason.MODEL_NOT_FOUND, f"{repository} isn't there")
         return Snapshot(repository, f"{revision or 'main'}-of-{repository.rpartition('/')[2]}", MODELS[repository])
@@ -252,3 +258,218 @@ async def test_a_mistake_in_the_spec_is_told_before_anything_is_read() -> None:
     with pytest.raises(Refused):
         await resolved(models, engine={"args": ["--sed=42"]})
     assert models.reads == []
+
+
+async def assessed(settings: Settings | None = None, **spec: Any) -> Assessment:
+    return await assess(resource(**spec), settings or Settings(), Models().read)
+
+
+GOOD_ARGS = ["--seed=42", "--max-model-len=4096"]
+
+
+@pytest.mark.parametrize(
+    ("case", "spec", "expected"),
+    [
+        ("nothing", {"engine": {"args": GOOD_ARGS}}, []),
+        (
+            "each bad argument, and what the good ones lead to",
+            {"engine": {"args": ["--sed", "42", "-tp=3", "--host=0.0.0.0", "--port=80", "--seed", "many", *GOOD_ARGS]}},
+            [
+                ("ArgsInvalid", "spec.engine.args[0]"),
+                ("FlagRefused", "spec.engine.args[3]"),
+                ("ArgsInvalid", "spec.engine.args[5]"),
+                ("ArgsInvalid", "spec.engine.args[4]"),
+                ("HeadsNotDivisible", "spec.parallelism.tensor"),
+                ("HeadsNotDivisible", "spec.parallelism.tensor"),
+            ],
+        ),
+        (
+            "each bad variable, though the engine's version isn't known",
+            {
+                "engine": {
+                    "image": "acme/vllm:prod",
+                    "args": ["--sed=42"],
+                    "env": [{"name": "LD_PRELOAD", "value": "x"}, {"name": "HF_TOKEN", "value": "x"}],
+                }
+            },
+            [
+                ("EngineVersionUnknown", "spec.engine.version"),
+                ("EnvRefused", "spec.engine.env[0].name"),
+                ("EnvRefused", "spec.engine.env[1].name"),
+            ],
+        ),
+        (
+            "each flag that contradicts its field, and what the field leads to",
+            {
+                "parallelism": {"tensor": 3},
+                "engine": {"port": 8001, "args": ["-tp=2", "--port=8002"]},
+                "speculation": {"numSpeculativeTokens": 3, "config": {"method": "eagle3"}},
+            },
+            [
+                ("FlagContradictsField", "spec.engine.args"),
+                ("FlagContradictsField", "spec.engine.args"),
+                ("HeadsNotDivisible", "spec.parallelism.tensor"),
+                ("HeadsNotDivisible", "spec.parallelism.tensor"),
+            ],
+        ),
+        (
+            "each bad key of the recipe, and what doesn't depend on them",
+            {
+                "parallelism": {"tensor": 3},
+                "speculation": {"config": {"method": "ngram", "code_revision": "x", "enforce_eager": "yes"}},
+            },
+            [
+                ("RecipeFieldLocked", "spec.speculation.config.method"),
+                ("RecipeOverrideInvalid", "spec.speculation.config.code_revision"),
+                ("RecipeOverrideInvalid", "spec.speculation.config.enforce_eager"),
+                ("HeadsNotDivisible", "spec.parallelism.tensor"),
+                ("HeadsNotDivisible", "spec.parallelism.tensor"),
+            ],
+        ),
+        (
+            "a verifier that isn't there, and what is known without it",
+            {
+                "model": {"uri": "org/of-gone"},
+                "parallelism": {"tensor": 3},
+                "speculation": {"config": {"method": "ngram", "max_model_len": 4096}},
+            },
+            [
+                ("ModelNotFound", None),
+                ("RecipeFieldLocked", "spec.speculation.config.method"),
+                ("HeadsNotDivisible", "spec.parallelism.tensor"),
+            ],
+        ),
+        (
+            "a verifier that nothing names",
+            {"model": {"uri": "org/nowhere"}, "speculation": {"config": {"method": "ngram"}}},
+            [("VerifierMissing", "spec.verifier.uri"), ("RecipeFieldLocked", "spec.speculation.config.method")],
+        ),
+        (
+            "a recipe that can't be read, after what is wrong in the spec",
+            {"model": {"uri": "org/broken"}, "engine": {"args": ["--sed=42"]}},
+            [("ArgsInvalid", "spec.engine.args[0]"), ("RecipeMethodsInvalid", None)],
+        ),
+        (
+            "a draft that isn't there",
+            {"model": {"uri": "org/llama"}, "speculation": {"config": {"model": "org/gone"}}},
+            [("ModelNotFound", None)],
+        ),
+        (
+            "two things that no canary proves",
+            {
+                "model": {"uri": "org/llama"},
+                "speculation": {"config": {"method": "ngram", "num_speculative_tokens": 3, "prompt_lookup_max": 32}},
+                "engine": {"args": ["--max-model-len=16"]},
+            },
+            [("ArgsInvalid", "spec.engine.args"), ("RecipeOverrideInvalid", "spec.speculation.config")],
+        ),
+    ],
+)
+async def test_everything_that_is_wrong_is_found_at_once(
+    case: str, spec: dict[str, Any], expected: list[tuple[str, str | None]]
+) -> None:
+    assessment = await assessed(**spec)
+    assert [(finding.reason, finding.field) for finding in assessment.findings] == expected, case
+    assert (assessment.resolved is None) == bool(expected), case
+    assert assessment == await assessed(**spec), case
+
+
+async def test_findings_say_their_field_once() -> None:
+    (finding,) = (await assessed(engine={"args": ["--enable-lora"]})).findings
+    assert finding.evidence.startswith("--enable-lora may not be set: ")
+    assert finding.remedy == "leave it out, or have the installation allow it (SPECULATOR_ALLOW_FLAGS)"
+    assert finding.message == f"spec.engine.args[0]: {finding.evidence}; {finding.remedy}"
+
+
+async def test_a_refusal_names_what_else_is_wrong_up_to_a_point() -> None:
+    problem = await refusal(engine={"args": [f"--nonsense-{number}" for number in range(12)]})
+    assert (problem.reason, getattr(problem, "field", "")) == ("ArgsInvalid", "spec.engine.args[0]")
+    assert problem.message.startswith("spec.engine.args[0]: '--nonsense-0' is not an option")
+    assert "; ArgsInvalid: spec.engine.args[8]: " in problem.message
+    assert "spec.engine.args[9]" not in problem.message
+    assert problem.message.endswith("; and 3 more")
+
+
+@pytest.mark.parametrize(
+    ("case", "spec", "expected"),
+    [
+        ("of the model nothing is known", {"model": {"uri": "org/slow"}}, []),
+        ("of the verifier nothing is known", {"model": {"uri": "org/of-slow"}}, []),
+        (
+            "what is known is said",
+            {"model": {"uri": "org/of-slow"}, "parallelism": {"tensor": 3}, "engine": {"args": ["--sed=42"]}},
+            ["ArgsInvalid", "HeadsNotDivisible"],
+        ),
+    ],
+)
+async def test_what_is_found_is_kept_though_a_model_cannot_be_read_for_now(
+    case: str, spec: dict[str, Any], expected: list[str]
+) -> None:
+    assessment = await assessed(**spec)
+    assert [finding.reason for finding in assessment.findings] == expected, case
+    assert assessment.waiting is not None, case
+    assert (assessment.resolved, assessment.waiting.reason) == (None, Reason.HUB_UNAVAILABLE), case
+
+
+async def test_a_model_that_cannot_be_read_for_now_is_waited_for() -> None:
+    problem = await refusal(model={"uri": "org/of-slow"}, parallelism={"tensor": 3})
+    assert isinstance(problem, Waiting)
+
+
+def warning(number: int) -> Finding:
+    return Finding(severity=Severity.WARNING, reason=Reason.CONTEXT_TOO_LONG, evidence=f"number {number}")
+
+
+async def test_warnings_come_after_errors_and_alone_do_not_refuse(monkeypatch: pytest.MonkeyPatch) -> None:
+    error = Finding(severity=Severity.ERROR, reason=Reason.HEADS_NOT_DIVISIBLE, evidence="it fails")
+    monkeypatch.setattr(compatibility, "findings", lambda **_: (warning(1), error, warning(2)))
+    assert (await assessed()).findings == (error, warning(1), warning(2))
+    assert (await refusal()).message == "it fails"
+
+    many = tuple(map(warning, range(100)))
+    monkeypatch.setattr(compatibility, "findings", lambda **_: many)
+    assert (await assessed()).findings == many
+    assert (await resolved()).warnings == list(many[: api.MAX_WARNINGS])
+
+
+SECRETS: dict[str, Any] = {
+    "engine": {
+        "env": [{"name": "HF_TOKEN", "valueFrom": {"secretKeyRef": {"name": "hub", "key": "token"}}}],
+        "apiKeySecretRef": {"name": "clients", "key": "key"},
+    },
+    "template": {"spec": {"imagePullSecrets": [{"name": "registry"}, {"name": "hub"}]}},
+}
+
+
+@pytest.mark.parametrize(
+    ("pattern", "refused"),
+    [
+        (".*", []),
+        ("hub|clients|registry", []),
+        (
+            "hub",
+            ["spec.engine.apiKeySecretRef.name", "spec.template.spec.imagePullSecrets[0].name"],
+        ),
+        (
+            "h.|clients|registry",
+            ["spec.engine.env[0].valueFrom.secretKeyRef.name", "spec.template.spec.imagePullSecrets[1].name"],
+        ),
+    ],
+)
+async def test_every_secret_of_a_resource_is_one_that_the_installation_lets_it_use(
+    pattern: str, refused: list[str]
+) -> None:
+    found = (await assessed(Settings(secret_names=pattern), **SECRETS)).findings
+    assert [finding.field for finding in found] == refused
+    assert {finding.reason for finding in found} <= {Reason.SECRET_NAME_REFUSED}
+    assert all("SPECULATOR_SECRET_NAMES" in finding.remedy for finding in found)
+
+
+async def test_what_the_installation_allows_is_rendered() -> None:
+    settings = Settings(allow_flags=("--enable-lora",), allow_env=("VLLM_PLUGINS",), allow_remote_code=True)
+    engine = {
+        "args": ["--enable-lora", "--trust-remote-code"],
+        "env": [{"name": "VLLM_PLUGINS", "value": "a"}],
+    }
+    found = await resolve(resource(engine=engine), settings, Models().read)
+    assert found.command[-2:] == ["--enable-lora", "--trust-remote-code"]

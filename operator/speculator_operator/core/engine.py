@@ -207,10 +207,12 @@ def speculative_config(
     if recipe is None and not overrides:
         return None
     method = recipe.method if recipe else _method(overrides, version)
+    refusals = Refusals()
     if recipe:
-        _refuse_locked(recipe, draft, overrides)
+        refusals.attempt(_refuse_locked, recipe, draft, overrides)
     for key, value in overrides.items():
-        _check_key(method, key, value, version)
+        refusals.attempt(_check_key, method, key, value, version)
+    refusals.raise_any()
     _check_together(method, overrides, tensor, max_model_len)
 
     tokens = overrides.get("num_speculative_tokens", recipe.num_speculative_tokens if recipe else None)

@@ -1,0 +1,65 @@
+"""What the command line reads in place of a cluster and of the hub: resources in files, checkpoints in folders."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from . import api
+from .api import Reason, SpeculatorDeployment
+from .core.checkpoint import Snapshot
+from .errors import Refusals, Refused
+from .folder import read_folder
+from .reference import Reference
+from .resolution import Read
+
+
+def documents(file: str) -> list[Any]:
+    """What is in a YAML file (``-`` is standard input), the items of lists one by one.
+
+    Raises:
+        Refused: ``SpecInvalid``: it isn't YAML, or holds nothing.
+        OSError: it can't be read.
+    """
+    text = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
+    try:
+        found = [document for document in yaml.safe_load_all(text) if document]
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise Refused(Reason.SPEC_INVALID, f"{file} is not YAML: {str(error)[:1000]}") from error
+    if not found:
+        raise Refused(Reason.SPEC_INVALID, f"{file} holds no {api.KIND}")
+    return [item for document in found for item in (_items(document) or [document])]
+
+
+def _items(document: Any) -> list[Any] | None:
+    """Of what ``kubectl get -o yaml`` prints, which is a list."""
+    if isinstance(document, dict) and document.get("kind") in ("List", f"{api.KIND}List"):
+        items = document.get("items")
+        return items if isinstance(items, list) else None
+    return None
+
+
+def resource(document: Any, file: str, unknown: Refusals | None = None) -> SpeculatorDeployment:
+    """The resource in a file's document; nothing will own what is rendered from it. ``unknown`` as in ``from_object``.
+
+    Raises:
+        Refused: it is none, or a wrong one.
+    """
+    if not isinstance(document, dict) or document.get("kind") != api.KIND:
+        raise Refused(Reason.SPEC_INVALID, f"{file} holds something other than a {api.KIND}")
+    return SpeculatorDeployment.from_object(document, unknown).model_copy(update={"uid": ""})
+
+
+def folders_first(
+    resource: SpeculatorDeployment, checkpoint: Path | None, verifier_checkpoint: Path | None, read: Read
+) -> Read:
+    """Reads the resource's model from one folder, other models from the other, and by ``read`` what has no folder."""
+
+    async def read_either(reference: Reference) -> Snapshot:
+        folder = checkpoint if reference.uri == resource.spec.model.reference.uri else verifier_checkpoint
+        return read_folder(folder, reference.uri) if folder else await read(reference)
+
+    return read_either
