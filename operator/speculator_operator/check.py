@@ -145,13 +145,18 @@ def _answered(report: Report, answer: Answer) -> Report:
     here, there = answer.version, report.resolved.engine_version
     if _release(here) == _release(there):
         evidence = f"engine {here} refuses the command: {answer.refused}"
-        finding = Finding(severity=Severity.ERROR, reason=Reason.ENGINE_REFUSED, evidence=evidence)
+        finding = _refused_by_engine(Severity.ERROR, evidence)
         return replace(report, findings=(finding, *report.findings), resolved=None)
     evidence = (
         f"engine {here}, which is installed here, refuses the command; the resource's is {there}: {answer.refused}"
     )
-    finding = Finding(severity=Severity.WARNING, reason=Reason.ENGINE_REFUSED, evidence=evidence)
+    finding = _refused_by_engine(Severity.WARNING, evidence)
     return replace(report, findings=(*report.findings, finding))
+
+
+def _refused_by_engine(severity: Severity, evidence: str) -> Finding:
+    remedy = f"change what it names; of the models it was shown {CONFIG} alone"
+    return Finding(severity=severity, reason=Reason.ENGINE_REFUSED, evidence=evidence, remedy=remedy)
 
 
 def _release(version: str) -> list[str]:

@@ -25,7 +25,9 @@ from unittest import mock
 LONGEST = 600
 
 
-def validate(command: Sequence[str], folders: Mapping[str, str], environment: Mapping[str, str]) -> str | None:
+def validate(
+    command: Sequence[str], folders: Mapping[str, str], environment: Mapping[str, str] | None = None
+) -> str | None:
     """The engine's words where it refuses a command (``vllm serve MODEL ...``), on one line; None where it takes it.
 
     ``folders`` has, for each model that the command names, a folder to read in its place. ``environment`` is what the
@@ -33,7 +35,7 @@ def validate(command: Sequence[str], folders: Mapping[str, str], environment: Ma
     """
     said = io.StringIO()
     try:
-        with mock.patch.dict(os.environ, environment), contextlib.redirect_stderr(said):
+        with mock.patch.dict(os.environ, environment or {}), contextlib.redirect_stderr(said):
             _build(_in_folders(command, folders))
     except SystemExit:
         words = said.getvalue()  # argparse's, whose last line has the error

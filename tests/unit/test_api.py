@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from speculator_operator import api
-from speculator_operator.errors import Refused
+from speculator_operator.errors import Refusals, Refused
 from speculator_operator.reference import Kind, Reference
 from tests.support import inputs
 
@@ -79,6 +81,80 @@ def test_a_spec_that_is_no_object_is_refused(spec: object) -> None:
 def test_the_number_of_further_errors_is_said() -> None:
     with pytest.raises(Refused, match=r"spec\.parallelism\.tensor: .*, not 0 \(1 more\)"):
         api.SpeculatorDeployment.from_object(inputs.resource({"parallelism": {"tensor": 0}, "replicas": -1}))
+
+
+UNKNOWN: dict[str, tuple[str, dict[Any, Any], str]] = {
+    "a misspelt part": ("spec.speculations", {"speculations": {}}, "did you mean speculation?"),
+    "another way to spell it": (
+        "spec.model.served_name",
+        {"model": {"uri": "a/b", "served_name": "x"}},
+        "did you mean servedName?",
+    ),
+    "an item of a list": (
+        "spec.engine.env[1].vlaue",
+        {"engine": {"env": [{"name": "A", "value": "1"}, {"name": "B", "value": "1", "vlaue": "2"}]}},
+        "did you mean value?",
+    ),
+    "nothing that is alike": (
+        "spec.parallelism.xyz",
+        {"parallelism": {"xyz": 1}},
+        "it may be tensor, pipeline, data",
+    ),
+    "what is no text": ("spec.7", {7: 7}, "it may be model, "),
+}
+
+
+@pytest.mark.parametrize("case", UNKNOWN)
+def test_a_field_that_does_not_exist_is_refused_with_the_one_that_was_meant(case: str) -> None:
+    field, spec, remedy = UNKNOWN[case]
+    with pytest.raises(Refused) as refused:
+        api.SpeculatorDeployment.from_object(inputs.resource(spec))
+    assert (refused.value.field, refused.value.others) == (field, ())
+    assert refused.value.remedy.startswith(remedy)
+
+
+@pytest.mark.parametrize("case", UNKNOWN)
+def test_a_field_that_does_not_exist_can_be_left_out_as_the_api_server_does(case: str) -> None:
+    field, spec, _ = UNKNOWN[case]
+    unknown = Refusals()
+    resource = api.SpeculatorDeployment.from_object(inputs.resource(spec), unknown)
+    assert resource.name == inputs.NAME
+    assert [refusal.field for refusal in unknown.each] == [field]
+
+
+def test_the_value_of_a_field_that_does_not_exist_is_not_repeated() -> None:
+    with pytest.raises(Refused) as refused:
+        api.SpeculatorDeployment.from_object(inputs.resource({"model": {"uri": "a/b", "token": "hf_secret"}}))
+    assert "hf_secret" not in str(refused.value)
+
+
+def test_everything_that_is_wrong_comes_with_the_first() -> None:
+    spec = {"parallelism": {"tensor": 0}, "replicas": -1, "speculations": {}}
+    with pytest.raises(Refused) as refused:
+        api.SpeculatorDeployment.from_object(inputs.resource(spec, "3llama"))
+    each = (refused.value, *refused.value.others)
+    fields = ["spec.speculations", "metadata.name", "spec.parallelism.tensor", "spec.replicas"]
+    assert [refusal.field for refusal in each] == fields
+    assert refused.value.message.endswith(" (3 more)")
+    assert not any("more)" in api.Finding.refused(refusal).message for refusal in each)
+
+
+@pytest.mark.parametrize(
+    ("case", "refusal", "message"),
+    [
+        ("all of it", Refused("A", "spec.a: it is 1", field="spec.a", remedy="set 2"), "spec.a: it is 1; set 2"),
+        ("no remedy of its own", Refused("A", "spec.a: it is 1; set 2", field="spec.a"), "spec.a: it is 1; set 2"),
+        (
+            "a field that the words name",
+            Refused("A", "it is 1", field="spec.a", remedy="set spec.a"),
+            "it is 1; set spec.a",
+        ),
+        ("no field", Refused("A", "it is 1"), "it is 1"),
+    ],
+)
+def test_a_refusal_says_the_same_as_a_finding(case: str, refusal: Refused, message: str) -> None:
+    assert api.Finding.refused(refusal).message == message, case
+    assert api.Finding.refused(Refused("A" * 999, "b" * 9999, field="c" * 999, remedy="d" * 9999)).reason == "A" * 253
 
 
 @pytest.mark.parametrize(

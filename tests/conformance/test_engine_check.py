@@ -1,0 +1,75 @@
+"""``check --engine`` with the engine itself: what it takes is nothing to find, what it refuses is told in its words."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from speculator_operator import cli
+from tests.conformance.conftest import Engine
+from tests.support import inputs
+
+pytestmark = pytest.mark.timeout(300)
+
+RECIPES = Path(__file__).parents[1] / "data" / "recipes"
+
+#: What is asked of one draft and its verifier -> the engine's words, None where it takes the command.
+CASES: dict[str, tuple[inputs.Spec, str | None]] = {
+    "a plain resource": ({}, None),
+    "a baseline": ({"speculation": {"mode": "Disabled"}}, None),
+    "four GPUs, where this machine has none": ({"parallelism": {"tensor": 4}}, None),
+    "a variable, and no draft": (
+        {
+            "speculation": {"mode": "Disabled"},
+            "engine": {"env": [{"name": "VLLM_LOGGING_LEVEL", "value": "ERROR"}], "args": ["--max-model-len=4096"]},
+        },
+        None,
+    ),
+    "a template that only the image has": ({"engine": {"args": ["--chat-template=examples/tool.jinja"]}}, None),
+    "a choice that needs another": (
+        {"engine": {"args": ["--enable-auto-tool-choice"]}},
+        "--enable-auto-tool-choice requires --tool-call-parser",
+    ),
+    "a number that the engine's config bounds": (
+        {"engine": {"args": ["--gpu-memory-utilization=7"]}},
+        "less than or equal",
+    ),
+    "a format whose file it isn't shown": ({"engine": {"args": ["--config-format=mistral"]}}, "model Qwen/Qwen3-8B"),
+    "a variable that no engine can read": (
+        {"engine": {"env": [{"name": "VLLM_CPU_KVCACHE_SPACE", "value": "much"}]}},
+        "much",
+    ),
+}
+
+
+def test_the_engines_word_on_what_we_take(
+    engine: Engine, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    del engine  # it skips where there is none
+    if site := os.environ.get("ENGINE_SITE"):
+        monkeypatch.setenv("PYTHONPATH", site)
+    argv = ["check", "--engine", "--engine-python", os.environ.get("ENGINE_PYTHON", sys.executable), "-o", "json"]
+    for flag, recipe in (("--checkpoint", "eagle3-qwen3-8b"), ("--verifier-checkpoint", "regular-qwen3-8b")):
+        folder = tmp_path / recipe
+        folder.mkdir()
+        shutil.copy(RECIPES / f"{recipe}.json", folder / "config.json")
+        argv += [flag, str(folder)]
+    file = tmp_path / "cr.yaml"
+    file.write_text(yaml.safe_dump_all([inputs.resource(spec) for spec, _ in CASES.values()]))
+
+    code = cli.main([*argv, "-f", str(file)])
+    reports: list[dict[str, Any]] = json.loads(capsys.readouterr().out)
+    assert code == cli.EXIT_REFUSED
+    for (case, (_, words)), report in zip(CASES.items(), reports, strict=True):
+        assert report["undetermined"] is None, case
+        said = [(finding["reason"], finding["evidence"]) for finding in report["findings"]]
+        assert [reason for reason, _ in said] == (["EngineRefused"] if words else []), f"{case}: {said}"
+        assert all(words and words in evidence for _, evidence in said), f"{case}: {said}"
+        assert all(str(tmp_path) not in evidence and "/tmp" not in evidence for _, evidence in said), f"{case}: {said}"  # noqa: S108
