@@ -148,6 +148,8 @@ class Reason(StrEnum):
     """The repository has more files beside ``config.json`` than any model."""
     HUB_THROTTLED = "HubThrottled"
     """The hub asks to come back later."""
+    MODEL_NOT_READ = "ModelNotRead"
+    """On the command line: the model can be read in the cluster only, or wasn't to be read."""
     HUB_UNAVAILABLE = "HubUnavailable"
     """The hub doesn't answer, or not whole."""
     CLAIM_MISSING = "ClaimMissing"

@@ -12,21 +12,14 @@ from .api import Finding, Reason, Resolved, Severity, SpeculatorDeployment
 from .core.checkpoint import Snapshot
 from .core.config_file import CONFIG
 from .engine_process import Answer, Question
-from .errors import Refusals, Refused, Waiting
+from .errors import Refusals, Refused
+from .offline import NotRead
 from .reference import Reference
 from .resolution import Read, assess
 from .settings import Settings
 
 #: How a resource's models are read.
 ReadFor = Callable[[SpeculatorDeployment], Read]
-
-
-class NotRead(Waiting):
-    """A model that isn't to be read: what depends on it stays unchecked, and that is all there is to say of it."""
-
-    def __init__(self, reference: Reference) -> None:
-        message = f"{reference.uri} was not read: what depends on its {CONFIG} was not checked"
-        super().__init__(Reason.HUB_UNAVAILABLE, message, retry_after=0)
 
 
 @dataclass(frozen=True)
@@ -117,10 +110,12 @@ def _question(
     """What the engine is asked; nothing where it would run code of a model's repository."""
     if any(token.replace("_", "-") == "--trust-remote-code" for token in resolved.command):
         return None
-    named = {identity.uri for identity in (resolved.verifier, resolved.draft) if identity}
+    loaded = {resolved.command[2]: configs[resolved.verifier.uri]}
+    if resolved.draft and resolved.speculative_config:
+        loaded[resolved.speculative_config["model"]] = configs[resolved.draft.uri]
     return Question(
         command=resolved.command,
-        configs={uri: configs[uri] for uri in sorted(named)},
+        configs=loaded,
         environment={variable.name: variable.value for variable in resource.spec.engine.env if variable.value},
     )
 

@@ -236,7 +236,7 @@ def _render(arguments: argparse.Namespace, settings: Settings) -> int:
     objects: list[render.Manifest] = []
     for document in offline.documents(arguments.filename):
         resource = offline.resource(document, arguments.filename)
-        read: Read = Hub(settings.hf_endpoint, timeout=settings.hub_timeout).read
+        read = offline.open_only(resource, Hub(settings.hf_endpoint, timeout=settings.hub_timeout).read)
         if arguments.checkpoint:
             read = offline.folders_first(resource, arguments.checkpoint, arguments.verifier_checkpoint, _warn_unread)
         resolved = asyncio.run(resolve(resource, settings, read))
@@ -277,18 +277,14 @@ def _check(arguments: argparse.Namespace, settings: Settings) -> int:
 
 
 async def _reports(arguments: argparse.Namespace, settings: Settings) -> list[check.Report]:
-    read: Read = Hub(settings.hf_endpoint, timeout=settings.hub_timeout).read
-    if arguments.offline or arguments.checkpoint:
-        read = _not_read
+    hub = Hub(settings.hf_endpoint, timeout=settings.hub_timeout)
+    closed = arguments.offline or arguments.checkpoint
 
     def read_for(resource: api.SpeculatorDeployment) -> Read:
+        read = offline.nothing if closed else offline.open_only(resource, hub.read)
         return offline.folders_first(resource, arguments.checkpoint, arguments.verifier_checkpoint, read)
 
     return [report for file in arguments.filename for report in await check.check_file(file, settings, read_for)]
-
-
-async def _not_read(reference: Reference) -> Snapshot:
-    raise check.NotRead(reference)
 
 
 def _crd(arguments: argparse.Namespace, settings: Settings) -> int:

@@ -11,10 +11,22 @@ import yaml
 from . import api
 from .api import Reason, SpeculatorDeployment
 from .core.checkpoint import Snapshot
-from .errors import Refusals, Refused
+from .core.config_file import CONFIG
+from .errors import Refusals, Refused, Waiting
 from .folder import read_folder
-from .reference import Reference
+from .reference import Kind, Reference
 from .resolution import Read
+
+#: What the hub says of a repository that takes a token, which is in a Secret.
+_CLOSED = (Reason.MODEL_UNAUTHORIZED, Reason.MODEL_GATED, Reason.MODEL_NOT_FOUND)
+
+
+class NotRead(Waiting):
+    """A model that isn't read here; ``message`` says why, and what to do."""
+
+    def __init__(self, reference: Reference, why: str) -> None:
+        message = f"{reference.uri} was not read: {why}; name a folder that has its {CONFIG} with --checkpoint or "
+        super().__init__(Reason.MODEL_NOT_READ, f"{message}--verifier-checkpoint", retry_after=0)
 
 
 def documents(file: str) -> list[Any]:
@@ -51,6 +63,27 @@ def resource(document: Any, file: str, unknown: Refusals | None = None) -> Specu
     if not isinstance(document, dict) or document.get("kind") != api.KIND:
         raise Refused(Reason.SPEC_INVALID, f"{file} holds something other than a {api.KIND}")
     return SpeculatorDeployment.from_object(document, unknown).model_copy(update={"uid": ""})
+
+
+def open_only(resource: SpeculatorDeployment, hub: Read) -> Read:
+    """Reads what anybody can read. What takes a Secret, a claim or an image is the cluster's to read: ``NotRead``."""
+
+    async def read(reference: Reference) -> Snapshot:
+        if reference.kind is not Kind.HUB:
+            raise NotRead(reference, "only the hub is read from here")
+        try:
+            return await hub(reference)
+        except Refused as refusal:
+            if resource.spec.model.token_secret_ref is None or refusal.reason not in _CLOSED:
+                raise
+            raise NotRead(reference, "it takes the token of spec.model.tokenSecretRef") from None
+
+    return read
+
+
+async def nothing(reference: Reference) -> Snapshot:
+    """Reads nothing: ``NotRead``."""
+    raise NotRead(reference, "nothing but folders was to be read")
 
 
 def folders_first(

@@ -209,11 +209,35 @@ def test_what_is_not_to_be_read_is_said_to_be_unchecked(
     argv = argv or folders[:2]
     good = checked(*argv, "--strict", file=[inputs.resource({})])
     assert good.code == 0, case
-    assert f"not checked: {unread} was not read" in " ".join(good.out.split()), case
+    said = " ".join(good.out.split())
+    assert f"not checked: {unread} was not read: nothing but folders was to be read; name a folder" in said, case
     bad = checked(*argv, "-o", "json", file=[inputs.resource({"engine": {"args": ["--sed=42"]}})])
     (report,) = json.loads(bad.out)
     assert (bad.code, bad.reasons(), report["undetermined"]) == (2, [["ArgsInvalid"]], None), case
     assert not hub.requests, case
+
+
+@pytest.mark.parametrize(
+    ("case", "model", "why"),
+    [
+        ("a claim", {"uri": "pvc://models/llama"}, "pvc://models/llama was not read: only the hub is read from here"),
+        (
+            "a gated repository with a token",
+            {"uri": "org/gated", "tokenSecretRef": inputs.SECRET},
+            "org/gated was not read: it takes the token of spec.model.tokenSecretRef",
+        ),
+    ],
+)
+def test_what_only_the_cluster_can_read_is_said_to_be_unchecked(
+    case: str, model: dict[str, Any], why: str, checked: Any, hub: Hub
+) -> None:
+    hub.commit("org/gated", {"config.json": b"{}"})
+    hub.guard("org/gated", "hf_token")
+    run = checked("-o", "json", file=[inputs.resource({"model": model, "engine": {"args": ["--sed=42"]}})])
+    (report,) = json.loads(run.out)
+    assert (run.code, run.reasons(), report["undetermined"]) == (2, [["ArgsInvalid"]], None), case
+    assert report["unchecked"].startswith(why), case
+    assert checked(file=[inputs.resource({"model": model})]).code == 0, case
 
 
 def test_offline_reads_the_folders_that_there_are(checked: Any, folders: list[str]) -> None:
@@ -273,7 +297,8 @@ def stand_in(folder: Path, body: str) -> str:
 ANSWERS = """
 for line in sys.stdin:
     asked = json.loads(line)
-    for folder in asked["folders"].values():
+    for model, folder in asked["folders"].items():
+        assert any(model in token for token in asked["command"])
         assert json.load(open(os.path.join(folder, "config.json")))
     refused = "no seed 13" if "--seed=13" in asked["command"] else None
     if "--seed=66" in asked["command"]:
@@ -313,6 +338,14 @@ def test_the_engines_word_is_a_finding(
         for finding in report["findings"]:
             assert version in finding["evidence"], case
             assert "no seed 13" in finding["evidence"], case
+
+
+def test_the_engine_is_shown_models_under_the_names_that_pods_load_them_by(
+    checked: Any, folders: list[str], tmp_path: Path
+) -> None:
+    python = stand_in(tmp_path, ANSWERS.replace("VERSION", "'0.32.0'"))
+    resource = inputs.resource({"model": {"uri": "pvc://models/draft"}, "verifier": {"uri": "pvc://models/llama"}})
+    assert checked(*folders, "--engine", "--engine-python", python, file=[resource]).code == 0
 
 
 def test_the_engine_is_not_asked_about_what_is_refused_already(

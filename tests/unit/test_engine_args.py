@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from speculator_operator import api
-from speculator_operator.api import EnvVar, Reason
+from speculator_operator.api import EnvVar, Identity, Reason
 from speculator_operator.core import engine_args, render
 from speculator_operator.core.engine_args import (
     ArgFields,
@@ -364,13 +364,14 @@ def test_final_options_stay_refused_whatever_the_settings_say() -> None:
 
 
 def test_a_variable_that_the_operator_sets_is_never_allowed() -> None:
-    resource = api.SpeculatorDeployment.from_object(
-        inputs.resource({"engine": {"apiKeySecretRef": {"name": "s", "key": "k"}}})
-    )
-    template = render.pod_template(resource, inputs.RESOLVED, Settings(hf_endpoint="http://hub"))
-    for rendered in template["spec"]["containers"][0]["env"]:
-        with pytest.raises(ValueError, match="can't be allowed"):
-            check_allowed(Settings(allow_env=(rendered["name"],)))
+    resource = api.SpeculatorDeployment.from_object(inputs.resource({"engine": {"apiKeySecretRef": inputs.SECRET}}))
+    claim = Identity(uri="pvc://models/llama")
+    from_claim = inputs.RESOLVED.model_copy(update={"model": claim, "draft": claim, "verifier": claim})
+    for resolved in (inputs.RESOLVED, from_claim):
+        template = render.pod_template(resource, resolved, Settings(hf_endpoint="http://hub"))
+        for rendered in template["spec"]["containers"][0]["env"]:
+            with pytest.raises(ValueError, match="can't be allowed"):
+                check_allowed(Settings(allow_env=(rendered["name"],)))
 
 
 def test_what_is_refused_is_left_out_of_what_is_read() -> None:
