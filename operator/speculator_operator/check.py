@@ -43,7 +43,8 @@ class Report:
         return sum(finding.severity == severity for finding in self.findings)
 
     def document(self) -> dict[str, Any]:
-        """The report as JSON."""
+        """The report as JSON. A finding has severity, reason, field (or null), evidence and remedy (or an empty text);
+        ``resolved`` is as in the resource's status, null where there is an error or something wasn't read."""
         return {
             "file": self.file,
             "namespace": self.namespace,
@@ -195,4 +196,4 @@ def _wrapped(text: str, width: int) -> list[str]:
 
 def _printable(text: str) -> str:
     """What comes from files may hold what a terminal would obey."""
-    return "".join(character if character.isprintable() else "?" for character in text)
+    return "".join(character if character.isprintable() else "?" for character in " ".join(text.split()))

@@ -69,11 +69,11 @@ class Settings(BaseModel):
     requests_in_flight: Count = 32
     """Requests to the API server at the same time."""
     allow_flags: Annotated[tuple[Flag, ...], BeforeValidator(_listed), Field(max_length=256)] = ()
-    """Flags of the engine that resources may set besides those of the policy, as `--enable-lora,--max-loras`. Not: what
-    a field sets, what removes or moves the proof, secrets."""
+    """Flags of the engine that resources may set besides those of the policy, such as `--enable-lora,--max-loras` (on
+    the command line after an equals sign). Not: what a field sets, what removes or moves the proof, secrets."""
     allow_env: Annotated[tuple[Variable, ...], BeforeValidator(_listed), Field(max_length=256)] = ()
-    """Environment variables that resources may set besides those of the policy, as `NCCL_DEBUG_FILE,VLLM_PLUGINS`. Not:
-    those that the operator sets."""
+    """Environment variables that resources may set besides those of the policy, such as
+    `NCCL_DEBUG_FILE,VLLM_PLUGINS`. Not: those that the operator sets."""
     allow_pickled_weights: bool = False
     """Whether weights may be in pickles, which run code when they are loaded, where a model has no safetensors."""
     allow_remote_code: bool = False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ import yaml
 
 from speculator_operator import cli
 from speculator_operator.crd import crd
+from speculator_operator.settings import Settings
+from tests.support import inputs
 from tools.testhub import Hub
 
 RECIPES = Path(__file__).parents[1] / "data" / "recipes"
@@ -178,6 +181,62 @@ def test_crd_prints_the_definition(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = run(capsys, "crd")
     assert code == 0
     assert yaml.safe_load(out) == crd()
+
+
+def test_run_takes_settings_by_flag_and_prints_them(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran: list[Settings] = []
+
+    async def kept(settings: Settings, namespaces: Collection[str]) -> None:
+        del namespaces
+        ran.append(settings)
+
+    monkeypatch.setattr("speculator_operator.run.run", kept)
+    monkeypatch.setenv("SPECULATOR_ALLOW_ENV", "VLLM_PLUGINS")
+    flags = ["--allow-flags=--enable-lora,--max-loras", "--allow-remote-code", "true", "--secret-names", "hub-.*"]
+    code, out, err = run(capsys, "run", *flags)
+    assert (code, out) == (0, "")
+    assert ran == [
+        Settings(
+            allow_flags=("--enable-lora", "--max-loras"),
+            allow_env=("VLLM_PLUGINS",),
+            allow_remote_code=True,
+            secret_names="hub-.*",  # noqa: S106  # it is about names
+            hf_endpoint=ran[0].hf_endpoint,
+        )
+    ]
+    for line in (
+        "allow_flags = --enable-lora,--max-loras",
+        "allow_remote_code = true",
+        "allow_pickled_weights = false",
+    ):
+        assert line in err.splitlines()
+
+
+@pytest.mark.parametrize(
+    ("flag", "words"),
+    [
+        ("--allow-flags=--host", "SPECULATOR_ALLOW_FLAGS: --host can't be allowed"),
+        ("--allow-env=HOME", "SPECULATOR_ALLOW_ENV: HOME can't be allowed"),
+        ("--allow-remote-code=perhaps", "SPECULATOR_ALLOW_REMOTE_CODE is 'perhaps'"),
+    ],
+)
+def test_run_does_not_begin_with_a_setting_that_is_wrong(
+    flag: str, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, out, err = run(capsys, "run", flag)
+    assert (code, out) == (64, "")
+    assert words in err
+
+
+def test_render_refuses_a_model_that_only_the_cluster_can_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "cr.yaml").write_text(yaml.safe_dump(inputs.resource({"model": {"uri": "pvc://models/llama"}})))
+    code, out, err = run(capsys, "render", "-f", str(tmp_path / "cr.yaml"))
+    assert (code, out) == (1, "")
+    assert err.startswith("ModelNotRead: pvc://models/llama was not read: ")
 
 
 def test_a_setting_of_the_wrong_type_names_its_variable(
