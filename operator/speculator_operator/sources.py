@@ -95,7 +95,7 @@ class Sources:
         if job is None or job["metadata"].get("deletionTimestamp"):
             if job is None:
                 await self._cluster.apply(wanted)
-            raise _under_way(name, reference, "it has just been made")
+            raise _under_way(name, reference)
         try:
             snapshot = await self._outcome(job, reference, readings)
         except OperatorError as problem:
@@ -124,7 +124,7 @@ class Sources:
             if refusal := _hopeless(trouble, reference):
                 raise refusal
             readings.troubles[metadata["name"]] = trouble
-            raise _under_way(metadata["name"], reference, trouble or "its pod is starting")
+            raise _under_way(metadata["name"], reference, trouble)
         raise _failed(metadata["name"], reference, trouble or readings.troubles.get(metadata["name"], "") or ended)
 
     async def _remove(self, job: Manifest, readings: _Readings) -> None:
@@ -173,8 +173,9 @@ def _hopeless(trouble: str, reference: Reference) -> Refused | None:
     return None
 
 
-def _under_way(name: str, reference: Reference, what: str) -> Waiting:
-    return Waiting(Reason.RESOLVING, f"Job {name} reads {reference.uri}: {what}", retry_after=LOOK_SECONDS)
+def _under_way(name: str, reference: Reference, trouble: str = "") -> Waiting:
+    message = f"Job {name} reads {reference.uri}: {trouble or 'its pod is starting'}"
+    return Waiting(Reason.RESOLVING, message, retry_after=LOOK_SECONDS)
 
 
 def _failed(name: str, reference: Reference, what: str) -> Waiting:
