@@ -104,10 +104,10 @@ def test_a_config_that_cannot_be_opened_is_undetermined(tmp_path: Path, monkeypa
     def denied(*_arguments: object, **_options: object) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(Path, "open", denied)
+    monkeypatch.setattr(os, "open", denied)
     with pytest.raises(Waiting) as raised:
         read_folder(tmp_path)
-    assert raised.value.reason == "HubUnavailable"
+    assert raised.value.reason == "FolderUnreadable"
     assert "Permission denied" in raised.value.message
 
 
