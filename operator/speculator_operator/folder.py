@@ -19,14 +19,17 @@ from speculator_operator.errors import Refused, Waiting
 
 RETRY_SECONDS = 30.0
 MAX_FILES = 10_000
-#: Of one file of weights, where published ones have some 100 KB, and of a folder's together.
+#: Of one file of weights, where published ones have some 100 KB.
 MAX_HEADER_BYTES = 16 * 1024 * 1024
-MAX_HEADERS_BYTES = 256 * 1024 * 1024
+#: Of a file's tensors: training changes all of them, and no header.
+SAMPLES = 8
+SAMPLE_BYTES = 64 * 1024
+#: Of all headers and samples of a folder.
+MAX_DIGESTED_BYTES = 1024 * 1024 * 1024
 WEIGHTS = ".safetensors"
 
 #: A safetensors file starts with the length of its header, little-endian, in so many bytes; the header is JSON.
 _LENGTH_BYTES = 8
-_CHUNK_BYTES = 1024 * 1024
 
 
 def read_folder(path: Path | str, uri: str | None = None, *, max_bytes: int = MAX_BYTES) -> Snapshot:
@@ -44,9 +47,10 @@ def read_folder(path: Path | str, uri: str | None = None, *, max_bytes: int = MA
 def read_pinned_folder(path: Path | str, uri: str, *, max_bytes: int = MAX_BYTES) -> Snapshot:
     """A checkpoint in a folder that others fill, such as a claim: nothing outside of it is read.
 
-    The revision is a digest of the files' names and sizes, of ``config.json``, and of the headers of the weights: a
-    checkpoint that is saved anew with other tensors has another one, and no weights have to be read for it. Hidden
-    files don't count, nor do folders. ``uri`` is what the snapshot and the messages call it.
+    The revision is a digest of the files' names and sizes, of ``config.json``, and of the weights' headers and samples:
+    another checkpoint has another one, also where only the training went on, and no weights are read whole for it. It
+    is no defence against one that was made to look the same. Hidden files don't count, nor do folders. ``uri`` is what
+    the snapshot and the messages call it.
 
     Raises:
         Refused: as ``read_folder``; ``FolderUnsafe``, ``WeightsMalformed``.
@@ -74,14 +78,15 @@ class _Folder:
                 body = file.read(max_bytes + 1)
             if len(body) > max_bytes:
                 raise too_large(self._name, max_bytes)
+            config = parsed(body, uri)
             revision = self._digest(files, body) if self._inside else None
         except (OSError, ValueError) as error:
             raise Waiting(
                 Reason.FOLDER_UNREADABLE,
-                f"{self._name} can't be read: {words(str(error))}. User {os.getuid()} has to be able to read its files.",
+                f"{self._name} can't be read: {words(str(error))}. User {os.getuid()} has to be able to read it.",
                 retry_after=RETRY_SECONDS,
             ) from error
-        return Snapshot(uri, revision, parsed(body, uri), files)
+        return Snapshot(uri, revision, config, files)
 
     def _files(self) -> dict[str, int]:
         files: dict[str, int] = {}
@@ -143,30 +148,36 @@ class _Folder:
         for name, size in files.items():
             digest.update(f"{json.dumps([name, size])}\n".encode())
         digest.update(config)
-        left = MAX_HEADERS_BYTES
+        left = MAX_DIGESTED_BYTES
         for name, size in files.items():
             if name.endswith(WEIGHTS):
-                for chunk in self._header(name, size, min(left, MAX_HEADER_BYTES)):
-                    digest.update(chunk)
-                    left -= len(chunk)
+                for part in self._told_by(name, size):
+                    digest.update(part)
+                    left -= len(part)
+                if left < 0:
+                    raise Refused(
+                        Reason.FILES_TOO_MANY,
+                        f"{self._name} has more weights than any checkpoint. Name the checkpoint's own folder.",
+                    )
         return f"sha256:{digest.hexdigest()}"
 
-    def _header(self, name: str, size: int, limit: int) -> Iterator[bytes]:
-        """The header of a file of weights, with its length before it."""
+    def _told_by(self, name: str, size: int) -> Iterator[bytes]:
+        """The header of a file of weights, with its length before it, and samples of what follows."""
         with self._opened(name) as file:
             start = file.read(_LENGTH_BYTES)
             length = int.from_bytes(start, "little")
             if len(start) < _LENGTH_BYTES or not 2 <= length <= size - _LENGTH_BYTES:
                 raise self._malformed(name, "doesn't start with the length of a header, or is cut off")
-            if length > limit:
-                raise self._malformed(name, "has a header that is larger than any checkpoint's")
-            yield start
-            while length:
-                chunk = file.read(min(length, _CHUNK_BYTES))
-                if not chunk:
-                    raise self._malformed(name, "is cut off")
-                yield chunk
-                length -= len(chunk)
+            if length > MAX_HEADER_BYTES:
+                raise self._malformed(name, f"has a header of more than {MAX_HEADER_BYTES} bytes")
+            header = file.read(length)
+            if len(header) < length:
+                raise self._malformed(name, "is cut off")
+            yield start + header
+            span = max(size - _LENGTH_BYTES - length - SAMPLE_BYTES, 0)
+            for number in range(SAMPLES):
+                file.seek(_LENGTH_BYTES + length + span * number // (SAMPLES - 1))
+                yield file.read(SAMPLE_BYTES)
 
     def _unsafe(self, name: str, what: str, remedy: str) -> Refused:
         return Refused(Reason.FOLDER_UNSAFE, f"{quoted(name)} in {self._name} {what}. {remedy}.")

@@ -57,7 +57,7 @@ MIN_BYTES_PER_SECOND = 1_000_000
 REPORTED_PERCENT = 10
 
 _MAX_ERROR_BYTES = 64 * 1024
-_CODE = re.compile(rb"<Code>([A-Za-z0-9]{1,64})</Code>")
+_CODE = re.compile(rb"<Code>([A-Za-z0-9]{1,48})</Code>")
 _REGION = re.compile(r"[a-z0-9-]{1,64}")
 _REGION_IN_ERROR = re.compile(rb"<Region>([a-z0-9-]{1,64})</Region>")
 _KEY = re.compile(r"[\x21-\x7e]+")
@@ -348,6 +348,8 @@ class _Prefix:
             raise self.unavailable("has sent nothing for too long") from None
         except aiohttp.ClientConnectionError as error:
             raise self.unavailable(f"can't be reached: {words(str(error))}") from error
+        except aiohttp.ClientHttpProxyError as error:
+            raise self.unavailable(f"can't be reached through the proxy (status {error.status})") from None
         except aiohttp.ClientPayloadError:
             raise self.unavailable("has broken off in the middle of an answer") from None
         except aiohttp.ClientError as error:
