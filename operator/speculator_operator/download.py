@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Mapping
 from errno import EDQUOT, ENOSPC
 from pathlib import Path
+from typing import BinaryIO
 
 from speculator_operator.api import Reason
 from speculator_operator.core.config_file import quoted, words
@@ -30,11 +31,10 @@ class Download:
         self._target = target
         self._revision = revision
         self._files = files
-        self.partial = target / PARTIAL
-        """Where files are to be written to."""
+        self._partial = target / PARTIAL
 
     def begin(self) -> None:
-        """Makes ``partial``, empty, and removes what a download that was killed has left.
+        """Removes what a download that was killed has left, and sees to it that there is room.
 
         Raises:
             Refused: ``VolumeUnusable``.
@@ -53,16 +53,20 @@ class Download:
         if size > (free := shutil.disk_usage(self._target).free):
             why = f"{amount(size)} are to be fetched, and {amount(free)} are free"
             raise _unusable(self._target, why, full=True)
-        self.partial.mkdir()
+        self._partial.mkdir()
+
+    def create(self, name: str) -> BinaryIO:
+        """Opens a file of the revision, empty, to be written to."""
+        return (self._partial / name).open("wb")
 
     def finish(self) -> None:
-        """Moves the files from ``partial`` to where they belong."""
+        """Moves the files, which have all been written, to where they belong."""
         for name in self._files:
-            (self.partial / name).replace(self._target / name)
-        mark = self.partial / MARK
+            (self._partial / name).replace(self._target / name)
+        mark = self._partial / MARK
         mark.write_text(json.dumps({"revision": self._revision, "files": dict(self._files)}))
         mark.replace(self._target / MARK)
-        self.partial.rmdir()
+        self._partial.rmdir()
 
 
 def is_downloaded(target: Path, revision: str) -> bool:

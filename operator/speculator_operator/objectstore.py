@@ -158,7 +158,7 @@ class ObjectStore:
 
         async def bring(item: Listed) -> None:
             async with slots:
-                await prefix.bring(item, download.partial / item.name, progress)
+                await prefix.bring(item, download, progress)
 
         try:
             async with asyncio.timeout(seconds), asyncio.TaskGroup() as group:
@@ -282,26 +282,26 @@ class _Prefix:
             raise self.unavailable(f"has another {CONFIG} than a moment ago") from None
         return bytes(body)
 
-    async def bring(self, item: Listed, file: Path, progress: _Progress) -> None:
-        """Writes an object to a file, and begins anew a few times if it doesn't come whole."""
+    async def bring(self, item: Listed, download: Download, progress: _Progress) -> None:
+        """Adds an object to a download, and begins anew a few times if it doesn't come whole."""
         for pause in PAUSES:
             try:
-                await self._write(item, file, progress)
+                await self._write(item, download, progress)
             except Waiting as problem:
                 progress.say(f"{item.name} is asked for again in {pause:g} seconds. {problem.message}")
                 await asyncio.sleep(pause)
             else:
                 return
-        await self._write(item, file, progress)
+        await self._write(item, download, progress)
 
-    async def _write(self, item: Listed, file: Path, progress: _Progress) -> None:
+    async def _write(self, item: Listed, download: Download, progress: _Progress) -> None:
         written = 0
         try:
-            # Disks can be slower than the wire, and the other objects shall go on meanwhile.
-            with await asyncio.to_thread(file.open, "wb") as opened:
+            with download.create(item.name) as file:
                 async with aclosing(self._chunks(item)) as chunks:
                     async for chunk in chunks:
-                        await asyncio.to_thread(opened.write, chunk)
+                        # Disks can be slower than the wire, and the other objects shall go on meanwhile.
+                        await asyncio.to_thread(file.write, chunk)
                         written += len(chunk)
                         progress.add(len(chunk))
         except Waiting:

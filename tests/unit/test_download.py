@@ -22,7 +22,8 @@ def fill(target: Path, revision: str = "one") -> None:
     download = Download(target, revision, FILES)
     download.begin()
     for name, content in CONTENT.items():
-        (download.partial / name).write_bytes(content)
+        with download.create(name) as file:
+            file.write(content)
     download.finish()
 
 
@@ -39,7 +40,8 @@ def test_the_folder_is_made_and_nothing_is_in_it_until_everything_is_whole(tmp_p
     download = Download(target, "one", FILES)
     download.begin()
     for name, content in CONTENT.items():
-        (download.partial / name).write_bytes(content)
+        with download.create(name) as file:
+            file.write(content)
     assert [path.name for path in target.iterdir()] == [PARTIAL]
     assert not is_downloaded(target, "one")
     download.finish()
