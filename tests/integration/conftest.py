@@ -10,6 +10,7 @@ import pytest
 
 from tests.support.apiproxy import ApiProxy
 from tests.support.engines import Engines
+from tests.support.objectstore import ObjectStoreServer
 from tests.support.operator import grant
 from tests.support.world import DRAFT, VERIFIER, World, files
 from tools.localcluster.binaries import binary
@@ -21,16 +22,17 @@ CRD = Path(__file__).parents[2] / "crds" / "speculators.dev_speculatordeployment
 
 PROGRAMS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl", "kwok")
 
-#: The first test that needs the cluster may have to build it.
+#: The first test that needs the cluster, or the object store, may have to build it.
 FIRST_SECONDS = 3600
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The tests' own limit holds for the tests; the first one's includes starting, and maybe building, the cluster."""
-    first = next((item for item in items if "cluster" in getattr(item, "fixturenames", ())), None)
-    if first is not None:
-        first.add_marker(pytest.mark.timeout(FIRST_SECONDS))
+    """The tests' own limit holds for the tests; the first one's includes starting, and maybe building, what serves."""
+    for server in ("cluster", "object_store"):
+        first = next((item for item in items if server in getattr(item, "fixturenames", ())), None)
+        if first is not None:
+            first.add_marker(pytest.mark.timeout(FIRST_SECONDS))
 
 
 @pytest.fixture(scope="session")
@@ -42,6 +44,14 @@ def cluster(pytestconfig: pytest.Config) -> Iterator[ControlPlane]:
         if CRD.is_file():
             control_plane.define(CRD)
         yield control_plane
+
+
+@pytest.fixture(scope="session")
+def object_store(pytestconfig: pytest.Config) -> Iterator[ObjectStoreServer]:
+    with pytestconfig.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
+        binary("versitygw")
+    with ObjectStoreServer() as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

