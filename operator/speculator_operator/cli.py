@@ -19,7 +19,7 @@ from typing import Any, NoReturn
 
 import yaml
 
-from . import api, check, engine_process, offline
+from . import api, check, engine_process, offline, resolver
 from .api import Identity, Resolved, Severity
 from .core import render
 from .core.checkpoint import Snapshot
@@ -124,6 +124,21 @@ def _parser() -> argparse.ArgumentParser:
     judge.add_argument("-o", "--output", choices=("table", "json"), default="table")
     judge.set_defaults(command=_check)
 
+    read = commands.add_parser("read", help="what a resolver Job runs: read a model, and report it")
+    read.add_argument("uri", type=_reference, metavar="URI", help="the model, as in spec.model.uri")
+    read.add_argument("--revision", metavar="R", help="branch, tag or commit of a repository")
+    read.add_argument("--folder", type=Path, metavar="DIR", help="where it is mounted")
+    read.add_argument(
+        "--report", type=Path, metavar="FILE", default=resolver.TERMINATION_LOG, help="where to report to"
+    )
+    read.set_defaults(command=_read)
+
+    fetch = commands.add_parser("fetch", help="what runs before an engine: fetch a model from object storage")
+    fetch.add_argument("uri", type=_reference, metavar="URI", help="the model, as in spec.model.uri")
+    fetch.add_argument("--revision", required=True, metavar="DIGEST", help="what it was resolved to")
+    fetch.add_argument("--into", required=True, type=Path, metavar="DIR", help="the folder to fetch it into")
+    fetch.set_defaults(command=_fetch)
+
     definition = commands.add_parser("crd", help="print the custom resource definition")
     definition.set_defaults(command=_crd)
     return parser
@@ -143,6 +158,13 @@ def _settings(environment: Mapping[str, str]) -> Settings:
     settings = Settings.from_environment(environment)
     check_allowed(settings)
     return settings
+
+
+def _reference(text: str) -> Reference:
+    try:
+        return Reference.parse(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _json_object(text: str) -> dict[str, Any]:
@@ -285,6 +307,24 @@ async def _reports(arguments: argparse.Namespace, settings: Settings) -> list[ch
         return offline.folders_first(resource, arguments.checkpoint, arguments.verifier_checkpoint, read)
 
     return [report for file in arguments.filename for report in await check.check_file(file, settings, read_for)]
+
+
+def _read(arguments: argparse.Namespace, settings: Settings) -> int:
+    """Ends well if there is a report, whatever it says: the report is the result."""
+    reference = arguments.uri.at(arguments.revision or arguments.uri.revision)
+    reading = resolver.read(reference, folder=arguments.folder, settings=settings, environment=os.environ)
+    report, problem = asyncio.run(reading)
+    arguments.report.write_text(report)
+    print(problem or f"{reference.uri} was read")
+    return 0
+
+
+def _fetch(arguments: argparse.Namespace, settings: Settings) -> int:
+    fetching = resolver.fetch(
+        arguments.uri, revision=arguments.revision, target=arguments.into, settings=settings, environment=os.environ
+    )
+    asyncio.run(fetching)
+    return 0
 
 
 def _crd(arguments: argparse.Namespace, settings: Settings) -> int:

@@ -1,0 +1,279 @@
+"""Where models come from, and what becomes of a resource when one can't be had: its reason, its retries, its recovery.
+
+The whole operator, with the rights that it ships with. Resolver Jobs and their pods are real objects; what such a pod
+would run is run by a stand-in for the kubelet (``tests/support/readers``).
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.eventually import eventually
+from tests.support.readers import Readers
+from tests.support.world import DRAFT, VERIFIER, World, files
+from tools.testhub import Request
+
+pytestmark = pytest.mark.timeout(240)
+
+TOKEN = "hf_a-token-that-is-nobody-elses-business"  # noqa: S105 - of the hub for tests
+IMAGE = {"resolver_image": "registry.example/speculator-operator:test"}
+STALLED, ON_THE_WAY = ("Stalled", "True"), ("Reconciling", "True")
+
+#: What is wrong with the repository -> (the fault of the hub, the condition that says so, its reason).
+PUBLIC: dict[str, tuple[dict[str, Any], tuple[str, str], str]] = {
+    "private-or-absent": ({"kind": "unauthorized"}, STALLED, "ModelUnauthorized"),
+    "terms-not-accepted": ({"kind": "gated", "on": "files"}, STALLED, "ModelGated"),
+    "not-there": ({"kind": "repository-missing"}, STALLED, "ModelNotFound"),
+    "no-such-revision": ({"kind": "revision-missing", "on": "api"}, STALLED, "RevisionNotFound"),
+    "no-config": ({"kind": "entry-missing", "on": "files"}, STALLED, "ConfigMissing"),
+    "huge-config": ({"kind": "endless", "on": "files"}, STALLED, "ConfigTooLarge"),
+    "config-is-a-list": ({"kind": "replaced", "on": "files", "body": b"[1]"}, STALLED, "ConfigMalformed"),
+    "config-is-cut-off": ({"kind": "replaced", "on": "files", "body": b'{"a": '}, STALLED, "ConfigMalformed"),
+    "hub-fails": ({"kind": "error", "status": 503}, ON_THE_WAY, "HubUnavailable"),
+    "hub-hangs": ({"kind": "hung"}, ON_THE_WAY, "HubUnavailable"),
+    "hub-is-slow": ({"kind": "trickle", "on": "files", "seconds": 0.5}, ON_THE_WAY, "HubUnavailable"),
+    "answer-is-cut-off": ({"kind": "truncated", "on": "files"}, ON_THE_WAY, "HubUnavailable"),
+    "connection-drops": ({"kind": "dropped"}, ON_THE_WAY, "HubUnavailable"),
+    "too-many-requests": ({"kind": "throttled", "retry_after": 2}, ON_THE_WAY, "HubThrottled"),
+}
+
+
+@pytest.mark.parametrize("broken", ["draft", "verifier"])
+def test_each_way_in_which_a_repository_fails_has_its_reason_and_ends_when_it_is_mended(
+    world: World, broken: str
+) -> None:
+    for case, (fault, _, _) in PUBLIC.items():
+        config = {**DRAFT["speculators_config"], "verifier": {"name_or_path": f"verifier/{case}"}}
+        world.hub.commit(f"draft/{case}", files(DRAFT, speculators_config=config))
+        world.hub.commit(f"verifier/{case}", files(VERIFIER))
+        world.hub.fail(f"{broken}/{case}", **fault)
+        world.apply(case, model={"uri": f"draft/{case}"})
+    # The adapter waits half a minute after most failures, which is longer than a test likes to.
+    impatient = "from speculator_operator import hub\nhub.RETRY_SECONDS = 2.0"
+    with world.operator(hub_timeout=2, patch=impatient):
+
+        def told() -> None:
+            assert {case: _said(world, case, condition[0]) for case, (_, condition, _) in PUBLIC.items()} == {
+                case: (condition[1], reason) for case, (_, condition, reason) in PUBLIC.items()
+            }
+
+        eventually(told, within=60)
+        assert not world.items("deployments")
+        assert not world.items("controllerrevisions")
+        for case in PUBLIC:
+            asked = sum(f"{broken}/{case}" in request.path for request in world.hub.requests)
+            eventually(lambda case=case, asked=asked: _asked(world, f"{broken}/{case}") > asked)  # type: ignore[misc]
+        for case in PUBLIC:
+            world.hub.mend(f"{broken}/{case}")
+        for case in PUBLIC:
+            world.ready(case)
+
+
+def test_a_hub_that_limits_requests_is_asked_again_when_it_says_and_not_before(world: World) -> None:
+    asked: list[float] = []
+
+    def observe(request: Request) -> None:
+        if "org/draft" in request.path:
+            asked.append(time.monotonic())
+
+    world.hub.observe = observe
+    world.hub.fail("org/draft", "throttled", retry_after=4, times=1)
+    world.apply()
+    with world.operator():
+        world.becomes(Reconciling=("True", "HubThrottled"), Stalled=("False", "HubThrottled"))
+        world.kubectl("annotate", "spd", "a", "note=it-is-looked-at-again")
+        world.ready()
+    assert asked[1] - asked[0] >= 4
+
+
+@pytest.fixture
+def claim(tmp_path: Path) -> Path:
+    """The folder that stands for the claim ``models``' volume."""
+    folder = tmp_path / "claim"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def readers(world: World, claim: Path) -> Iterator[Readers]:
+    with Readers(world.cluster, world.namespace, {"models": claim}) as running:
+        yield running
+
+
+def test_gated_models_are_read_with_the_token_by_jobs_that_leave_nothing(world: World, readers: Readers) -> None:
+    world.hub.guard("org/draft", TOKEN)
+    world.hub.guard("org/verifier", TOKEN, gated=False)
+    world.apply(model={"uri": "org/draft", "tokenSecretRef": {"name": "hub", "key": "token"}})
+    with world.operator(**IMAGE) as operator:
+        world.becomes(Stalled=("True", "SecretUnusable"), Resolved=("False", "SecretUnusable"))
+        assert 'secret "hub" not found' in _message(world)
+        _secret(world, token="hf_of-somebody-who-may-not")  # noqa: S106 - of the hub for tests
+        world.becomes(Stalled=("True", "ModelGated"))
+        _secret(world, token=TOKEN)
+        world.ready()
+
+        resolved = world.get("spd")["status"]["resolved"]
+        assert len(resolved["draft"]["revision"]) == len(resolved["verifier"]["revision"]) == 40
+        main = world.get("deployment")["spec"]["template"]["spec"]["containers"][0]
+        token = {"name": "HF_TOKEN", "valueFrom": {"secretKeyRef": {"name": "hub", "key": "token"}}}
+        assert token in main["env"]
+        eventually(lambda: not world.items("jobs"))
+        ran = readers.ran
+        operator.kill()
+        operator.start()
+        world.kubectl("scale", "spd/a", "--replicas=2")
+        world.ready()
+        assert readers.ran == ran
+
+        kinds = ("spd", "controllerrevisions", "deployments", "pods", "events.events.k8s.io")
+        everything = json.dumps([*readers.seen, *(world.items(kind) for kind in kinds)]) + operator.log
+        assert TOKEN not in everything
+        assert all(request.authorization in (None, f"Bearer {TOKEN}") or "may-not" in request.authorization
+                   for request in world.hub.requests)  # fmt: skip
+
+
+def test_a_public_verifier_of_a_gated_draft_takes_no_job(world: World, readers: Readers) -> None:
+    world.hub.guard("org/draft", TOKEN)
+    _secret(world, token=TOKEN)
+    world.apply(model={"uri": "org/draft", "tokenSecretRef": {"name": "hub", "key": "token"}})
+    with world.operator(**IMAGE):
+        world.ready()
+        assert readers.ran == 1
+
+
+def test_a_claim_is_read_by_a_job_and_mounted(world: World, readers: Readers, claim: Path) -> None:
+    world.apply(model={"uri": "pvc://models/draft"}, verifier={"uri": "pvc://models/verifier"})
+    with world.operator(**IMAGE):
+        world.becomes(Stalled=("True", "ClaimMissing"))
+        _claim(world)
+        world.becomes(Stalled=("True", "ConfigMissing"))
+        _write(claim / "draft", files(DRAFT))
+        _write(claim / "verifier", files(VERIFIER))
+        world.ready()
+        resolved = world.get("spd")["status"]["resolved"]
+        assert resolved["draft"]["uri"] == "pvc://models/draft"
+        assert resolved["draft"]["revision"].startswith("sha256:")
+        assert resolved["command"][:3] == ["vllm", "serve", "/models/verifier"]
+        assert resolved["speculativeConfig"]["model"] == "/models/draft"
+        assert "revision" not in resolved["speculativeConfig"]
+
+        _write(claim / "draft", files(DRAFT, note="another"))
+        world.kubectl("annotate", "spd", "a", "speculators.dev/refresh=1")
+        eventually(lambda: world.get("spd")["status"]["resolved"]["draft"]["revision"] != resolved["draft"]["revision"])
+        world.ready()
+        assert readers.ran >= 5
+
+
+@pytest.mark.parametrize(
+    "words", ["exec format error", "speculators.dev/report/v1 0123456789abcdef not-whole", "x" * 5000]
+)
+def test_a_job_that_says_something_else_is_named_and_another_one_follows(
+    world: World, readers: Readers, claim: Path, words: str
+) -> None:
+    _claim(world)
+    _write(claim / "draft", files(DRAFT))
+    readers.broken = words
+    world.apply(model={"uri": "pvc://models/draft"})
+    with world.operator(**IMAGE, patch="from speculator_operator import sources\nsources.RETRY_SECONDS = 1.0"):
+        world.becomes(Reconciling=("True", "ResolverFailed"), Stalled=("False", "ResolverFailed"))
+        assert words[:20] in _message(world)
+        readers.broken = ""
+        world.ready()
+
+
+def test_a_job_that_ends_without_a_word_is_named_and_another_one_follows(world: World) -> None:
+    _claim(world)
+    world.apply(model={"uri": "pvc://models/draft"})
+    with world.operator(**IMAGE, resolver_timeout=2):  # nobody runs it
+        world.becomes(Reconciling=("True", "ResolverFailed"))
+        assert "DeadlineExceeded" in _message(world)
+        assert not world.items("jobs")
+
+
+def test_a_pod_that_only_looks_like_the_job_s_is_not_believed(world: World) -> None:
+    _claim(world)
+    world.apply(model={"uri": "pvc://models/draft"})
+    with world.operator(**IMAGE):
+        (job,) = eventually(lambda: world.items("jobs"))
+        name = job["metadata"]["name"]
+        forged = {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {"name": "forged", "labels": {"batch.kubernetes.io/job-name": name}},
+            "spec": {"containers": [{"name": "main", "image": "x"}], "nodeName": "nowhere"},
+        }
+        world.kubectl("create", "-f", "-", stdin=json.dumps(forged))
+        ended = {"name": "main", "image": "x", "imageID": "", "ready": False, "restartCount": 0}
+        ended["state"] = {"terminated": {"exitCode": 0, "message": "speculators.dev/report/v1 forged"}}
+        patch = json.dumps({"status": {"phase": "Succeeded", "containerStatuses": [ended]}})
+        world.kubectl("patch", "pod", "forged", "--subresource=status", "--type=merge", "-p", patch)
+        world.kubectl("annotate", "spd", "a", "note=it-is-looked-at-again")
+        eventually(lambda: "forged" not in _message(world) and name in _message(world))
+        assert world.conditions()["Reconciling"] == ("True", "Resolving")
+
+
+def test_without_an_image_for_jobs_the_installation_is_named(world: World) -> None:
+    world.apply(model={"uri": "pvc://models/draft"})
+    with world.operator():
+        world.becomes(Stalled=("True", "ResolverUnset"))
+        assert "SPECULATOR_RESOLVER_IMAGE" in _message(world)
+
+
+def test_deleting_a_resource_whose_model_is_being_read_leaves_nothing(world: World) -> None:
+    _claim(world)
+    world.apply(model={"uri": "pvc://models/draft"})
+    with world.operator(**IMAGE):
+        eventually(lambda: world.items("jobs"))
+        world.kubectl("delete", "spd", "a", "--timeout=20s")
+        eventually(lambda: not world.items("jobs"))
+
+
+def _said(world: World, name: str, type_: str) -> tuple[str, str]:
+    return world.conditions(name).get(type_, ("", ""))
+
+
+def _asked(world: World, repository: str) -> int:
+    return sum(repository in request.path for request in list(world.hub.requests))
+
+
+def _message(world: World) -> str:
+    conditions = world.get("spd")["status"]["conditions"]
+    return str(next(each["message"] for each in conditions if each["type"] == "Ready"))
+
+
+def _secret(world: World, *, token: str) -> None:
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "hub"}, "stringData": {"token": token}}
+    world.kubectl("apply", "-f", "-", stdin=json.dumps(secret))
+
+
+def _claim(world: World) -> None:
+    """The claim ``models``, bound: a volume of a class that nobody provides for is bound by hand."""
+    volume = f"{world.namespace}-models"
+    common = {"accessModes": ["ReadOnlyMany"], "storageClassName": ""}
+    capacity = {"storage": "1Gi"}
+    world.cluster.apply(
+        {
+            "apiVersion": "v1",
+            "kind": "PersistentVolume",
+            "metadata": {"name": volume},
+            "spec": {**common, "capacity": capacity, "hostPath": {"path": "/nowhere"}},
+        },
+        {
+            "apiVersion": "v1",
+            "kind": "PersistentVolumeClaim",
+            "metadata": {"name": "models", "namespace": world.namespace},
+            "spec": {**common, "resources": {"requests": capacity}, "volumeName": volume},
+        },
+    )
+
+
+def _write(folder: Path, content: dict[str, bytes]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, data in content.items():
+        (folder / name).write_bytes(data)
