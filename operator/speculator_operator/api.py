@@ -770,6 +770,15 @@ class SpeculatorDeploymentSpec(_Model):
             message="draftTensorParallelSize must be 1 or equal to parallelism.tensor",
             reason=Reason.DRAFT_TENSOR_PARALLEL_INVALID,
         ),
+        Rule(
+            cel="!has(self.model.tokenSecretRef) || !has(self.engine) || !has(self.engine.env) || "
+            "!self.engine.env.exists(variable, variable.name == 'HF_TOKEN')",
+            holds=lambda spec: (
+                spec.model.token_secret_ref is None or all(variable.name != "HF_TOKEN" for variable in spec.engine.env)
+            ),
+            field=".engine.env",
+            message="HF_TOKEN is taken from model.tokenSecretRef; leave it out of engine.env",
+        ),
         _leaves_accelerator("limits"),
         _leaves_accelerator("requests"),
     )

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from tests.support.eventually import eventually
+from tests.support.objectstore import ROOT, STRANGER, ObjectStoreServer
 from tests.support.readers import Readers
 from tests.support.world import DRAFT, VERIFIER, World, files
 from tools.testhub import Request
@@ -113,9 +114,9 @@ def test_gated_models_are_read_with_the_token_by_jobs_that_leave_nothing(world: 
     with world.operator(**IMAGE) as operator:
         world.becomes(Stalled=("True", "SecretUnusable"), Resolved=("False", "SecretUnusable"))
         assert 'secret "hub" not found' in _message(world)
-        _secret(world, token="hf_of-somebody-who-may-not")  # noqa: S106 - of the hub for tests
+        _secret(world, "hub", token="hf_of-somebody-who-may-not")  # noqa: S106 - of the hub for tests
         world.becomes(Stalled=("True", "ModelGated"))
-        _secret(world, token=TOKEN)
+        _secret(world, "hub", token=TOKEN)
         world.ready()
 
         resolved = world.get("spd")["status"]["resolved"]
@@ -140,7 +141,7 @@ def test_gated_models_are_read_with_the_token_by_jobs_that_leave_nothing(world: 
 
 def test_a_public_verifier_of_a_gated_draft_takes_no_job(world: World, readers: Readers) -> None:
     world.hub.guard("org/draft", TOKEN)
-    _secret(world, token=TOKEN)
+    _secret(world, "hub", token=TOKEN)
     world.apply(model={"uri": "org/draft", "tokenSecretRef": {"name": "hub", "key": "token"}})
     with world.operator(**IMAGE):
         world.ready()
@@ -168,6 +169,39 @@ def test_a_claim_is_read_by_a_job_and_mounted(world: World, readers: Readers, cl
         eventually(lambda: world.get("spd")["status"]["resolved"]["draft"]["revision"] != resolved["draft"]["revision"])
         world.ready()
         assert readers.ran >= 5
+
+
+def test_object_storage_is_read_by_a_job_and_fetched_at_what_it_was(
+    world: World, readers: Readers, object_store: ObjectStoreServer
+) -> None:
+    bucket = world.namespace
+    object_store.make_bucket(bucket)
+    _store(object_store, bucket, "draft", files(DRAFT))
+    _secret(world, "storage", AWS_ACCESS_KEY_ID=STRANGER.access_key_id, AWS_SECRET_ACCESS_KEY="nobody's")  # noqa: S106 - and it is
+    world.apply(
+        model={"uri": f"s3://{bucket}/draft", "credentialsSecretRef": {"name": "storage"}},
+        verifier={"uri": f"s3://{bucket}/verifier"},
+    )
+    with world.operator(**IMAGE, s3_endpoint=object_store.url) as operator:
+        world.becomes(Stalled=("True", "StorageUnauthorized"))
+        _secret(
+            world,
+            "storage",
+            AWS_ACCESS_KEY_ID=ROOT.access_key_id,
+            AWS_SECRET_ACCESS_KEY=ROOT.secret_access_key,
+        )
+        world.becomes(Stalled=("True", "ConfigMissing"))
+        _store(object_store, bucket, "verifier", files(VERIFIER))
+        world.ready()
+
+        resolved = world.get("spd")["status"]["resolved"]
+        fetching = world.get("deployment")["spec"]["template"]["spec"]["initContainers"]
+        assert {tuple(container["args"]) for container in fetching} == {
+            ("fetch", resolved[role]["uri"], f"--into=/models/{role}", f"--revision={resolved[role]['revision']}")
+            for role in ("draft", "verifier")
+        }
+        assert resolved["command"][2] == "/models/verifier"
+        assert ROOT.secret_access_key not in operator.log + json.dumps([*readers.seen, *world.items("spd")])
 
 
 @pytest.mark.parametrize(
@@ -247,8 +281,8 @@ def _message(world: World) -> str:
     return str(next(each["message"] for each in conditions if each["type"] == "Ready"))
 
 
-def _secret(world: World, *, token: str) -> None:
-    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "hub"}, "stringData": {"token": token}}
+def _secret(world: World, name: str, **content: str) -> None:
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": content}
     world.kubectl("apply", "-f", "-", stdin=json.dumps(secret))
 
 
@@ -271,6 +305,11 @@ def _claim(world: World) -> None:
             "spec": {**common, "resources": {"requests": capacity}, "volumeName": volume},
         },
     )
+
+
+def _store(server: ObjectStoreServer, bucket: str, prefix: str, content: dict[str, bytes]) -> None:
+    for name, data in content.items():
+        server.put(bucket, f"{prefix}/{name}", data)
 
 
 def _write(folder: Path, content: dict[str, bytes]) -> None:

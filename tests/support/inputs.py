@@ -94,6 +94,13 @@ BAD: dict[str, tuple[str, Spec]] = {
         "spec.model.tokenSecretRef.name",
         {"model": {"uri": URI, "tokenSecretRef": {"name": "other/hub", "key": "token"}}},
     ),
+    "a token given twice": (
+        "spec.engine.env",
+        {
+            "model": {"uri": URI, "tokenSecretRef": SECRET},
+            "engine": {"env": [{"name": "HF_TOKEN", "valueFrom": {"secretKeyRef": SECRET}}]},
+        },
+    ),
     "a token's key that is a path": (
         "spec.model.tokenSecretRef.key",
         {"model": {"uri": URI, "tokenSecretRef": {"name": "hub", "key": "../token"}}},
