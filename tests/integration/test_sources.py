@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from tests.support.eventually import eventually
+from tests.support.objects import bind_claim, put_secret
 from tests.support.objectstore import ROOT, STRANGER, ObjectStoreServer
 from tests.support.readers import Readers
 from tests.support.world import DRAFT, VERIFIER, World, files
@@ -114,9 +115,9 @@ def test_gated_models_are_read_with_the_token_by_jobs_that_leave_nothing(world: 
     with world.operator(**IMAGE) as operator:
         world.becomes(Stalled=("True", "SecretUnusable"), Resolved=("False", "SecretUnusable"))
         assert 'secret "hub" not found' in _message(world)
-        _secret(world, "hub", token="hf_of-somebody-who-may-not")  # noqa: S106 - of the hub for tests
+        put_secret(world.cluster, world.namespace, "hub", token="hf_of-somebody-who-may-not")  # noqa: S106 - of the hub for tests
         world.becomes(Stalled=("True", "ModelGated"))
-        _secret(world, "hub", token=TOKEN)
+        put_secret(world.cluster, world.namespace, "hub", token=TOKEN)
         world.ready()
 
         resolved = world.get("spd")["status"]["resolved"]
@@ -141,7 +142,7 @@ def test_gated_models_are_read_with_the_token_by_jobs_that_leave_nothing(world: 
 
 def test_a_public_verifier_of_a_gated_draft_takes_no_job(world: World, readers: Readers) -> None:
     world.hub.guard("org/draft", TOKEN)
-    _secret(world, "hub", token=TOKEN)
+    put_secret(world.cluster, world.namespace, "hub", token=TOKEN)
     world.apply(model={"uri": "org/draft", "tokenSecretRef": {"name": "hub", "key": "token"}})
     with world.operator(**IMAGE):
         world.ready()
@@ -152,7 +153,7 @@ def test_a_claim_is_read_by_a_job_and_mounted(world: World, readers: Readers, cl
     world.apply(model={"uri": "pvc://models/draft"}, verifier={"uri": "pvc://models/verifier"})
     with world.operator(**IMAGE):
         world.becomes(Stalled=("True", "ClaimMissing"))
-        _claim(world)
+        bind_claim(world.cluster, world.namespace, "models", Path("/nowhere"))
         world.becomes(Stalled=("True", "ConfigMissing"))
         _write(claim / "draft", files(DRAFT))
         _write(claim / "verifier", files(VERIFIER))
@@ -177,15 +178,22 @@ def test_object_storage_is_read_by_a_job_and_fetched_at_what_it_was(
     bucket = world.namespace
     object_store.make_bucket(bucket)
     _store(object_store, bucket, "draft", files(DRAFT))
-    _secret(world, "storage", AWS_ACCESS_KEY_ID=STRANGER.access_key_id, AWS_SECRET_ACCESS_KEY="nobody's")  # noqa: S106 - and it is
+    put_secret(
+        world.cluster,
+        world.namespace,
+        "storage",
+        AWS_ACCESS_KEY_ID=STRANGER.access_key_id,
+        AWS_SECRET_ACCESS_KEY="nobody's",  # noqa: S106 - and it is
+    )
     world.apply(
         model={"uri": f"s3://{bucket}/draft", "credentialsSecretRef": {"name": "storage"}},
         verifier={"uri": f"s3://{bucket}/verifier"},
     )
     with world.operator(**IMAGE, s3_endpoint=object_store.url) as operator:
         world.becomes(Stalled=("True", "StorageUnauthorized"))
-        _secret(
-            world,
+        put_secret(
+            world.cluster,
+            world.namespace,
             "storage",
             AWS_ACCESS_KEY_ID=ROOT.access_key_id,
             AWS_SECRET_ACCESS_KEY=ROOT.secret_access_key,
@@ -210,7 +218,7 @@ def test_object_storage_is_read_by_a_job_and_fetched_at_what_it_was(
 def test_a_job_that_says_something_else_is_named_and_another_one_follows(
     world: World, readers: Readers, claim: Path, words: str
 ) -> None:
-    _claim(world)
+    bind_claim(world.cluster, world.namespace, "models", Path("/nowhere"))
     _write(claim / "draft", files(DRAFT))
     readers.broken = words
     world.apply(model={"uri": "pvc://models/draft"})
@@ -222,7 +230,7 @@ def test_a_job_that_says_something_else_is_named_and_another_one_follows(
 
 
 def test_a_job_that_ends_without_a_word_is_named_and_another_one_follows(world: World) -> None:
-    _claim(world)
+    bind_claim(world.cluster, world.namespace, "models", Path("/nowhere"))
     world.apply(model={"uri": "pvc://models/draft"})
     with world.operator(**IMAGE, resolver_timeout=2):  # nobody runs it
         world.becomes(Reconciling=("True", "ResolverFailed"))
@@ -231,7 +239,7 @@ def test_a_job_that_ends_without_a_word_is_named_and_another_one_follows(world: 
 
 
 def test_a_pod_that_only_looks_like_the_job_s_is_not_believed(world: World) -> None:
-    _claim(world)
+    bind_claim(world.cluster, world.namespace, "models", Path("/nowhere"))
     world.apply(model={"uri": "pvc://models/draft"})
     with world.operator(**IMAGE):
         (job,) = eventually(lambda: world.items("jobs"))
@@ -260,7 +268,7 @@ def test_without_an_image_for_jobs_the_installation_is_named(world: World) -> No
 
 
 def test_deleting_a_resource_whose_model_is_being_read_leaves_nothing(world: World) -> None:
-    _claim(world)
+    bind_claim(world.cluster, world.namespace, "models", Path("/nowhere"))
     world.apply(model={"uri": "pvc://models/draft"})
     with world.operator(**IMAGE):
         eventually(lambda: world.items("jobs"))
@@ -279,32 +287,6 @@ def _asked(world: World, repository: str) -> int:
 def _message(world: World) -> str:
     conditions = world.get("spd")["status"]["conditions"]
     return str(next(each["message"] for each in conditions if each["type"] == "Ready"))
-
-
-def _secret(world: World, name: str, **content: str) -> None:
-    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": content}
-    world.kubectl("apply", "-f", "-", stdin=json.dumps(secret))
-
-
-def _claim(world: World) -> None:
-    """The claim ``models``, bound: a volume of a class that nobody provides for is bound by hand."""
-    volume = f"{world.namespace}-models"
-    common = {"accessModes": ["ReadOnlyMany"], "storageClassName": ""}
-    capacity = {"storage": "1Gi"}
-    world.cluster.apply(
-        {
-            "apiVersion": "v1",
-            "kind": "PersistentVolume",
-            "metadata": {"name": volume},
-            "spec": {**common, "capacity": capacity, "hostPath": {"path": "/nowhere"}},
-        },
-        {
-            "apiVersion": "v1",
-            "kind": "PersistentVolumeClaim",
-            "metadata": {"name": "models", "namespace": world.namespace},
-            "spec": {**common, "resources": {"requests": capacity}, "volumeName": volume},
-        },
-    )
 
 
 def _store(server: ObjectStoreServer, bucket: str, prefix: str, content: dict[str, bytes]) -> None:
