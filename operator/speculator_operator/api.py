@@ -218,6 +218,38 @@ class Reason(StrEnum):
     """The method doesn't work with pipeline parallelism."""
     CONTEXT_TOO_LONG = "ContextTooLong"
     """``--max-model-len`` is longer than the verifier's context."""
+    METHOD_UNSUPPORTED = "MethodUnsupported"
+    """The engine has no implementation of the speculative method."""
+    PACKAGE_MISSING = "PackageMissing"
+    """The method needs a package that the engine's image may not have."""
+    DRAFT_UNFIT = "DraftUnfit"
+    """The draft is of another kind than the method takes."""
+    DRAFT_CONTEXT_SHORT = "DraftContextShort"
+    """The draft's context is shorter than requests may be."""
+    TOKENS_UNFIT = "TokensUnfit"
+    """The number of speculative tokens is one that the draft's layers or heads can't propose."""
+    MTP_LAYERS_MISSING = "MtpLayersMissing"
+    """The model has no layers for multi-token prediction, or none that the engine knows."""
+    VERIFIER_UNTAPPABLE = "VerifierUntappable"
+    """The method reads the verifier's hidden states, and the engine's model doesn't hand them out."""
+    EMBEDDING_OUT_OF_REACH = "EmbeddingOutOfReach"
+    """With pipeline parallelism the draft needs an embedding of its own, and may have none."""
+    SCHEDULE_UNSUPPORTED = "ScheduleUnsupported"
+    """A schedule of tokens by batch size doesn't work with the method, or with data parallelism."""
+    ACCELERATORS_EXCEED_NODE = "AcceleratorsExceedNode"
+    """A pod takes more accelerators than a node of the product has."""
+    ARCHITECTURE_UNKNOWN = "ArchitectureUnknown"
+    """The engine doesn't implement the model's architecture itself."""
+    REMOTE_CODE_REFUSED = "RemoteCodeRefused"
+    """The model needs code from its repository, which the installation doesn't allow to run."""
+    WEIGHTS_MISSING = "WeightsMissing"
+    """There are no weights beside ``config.json``, or not all of them."""
+    PICKLED_WEIGHTS_REFUSED = "PickledWeightsRefused"
+    """There are pickled weights only, which the installation doesn't allow to load."""
+    MEMORY_INSUFFICIENT = "MemoryInsufficient"
+    """The weights, or they and one request of the longest length, don't fit into the accelerators' memory."""
+    MEMORY_TIGHT = "MemoryTight"
+    """The weights and one request of the longest length leave little of the accelerators' memory."""
 
     # The engine.
     ARGS_INVALID = "ArgsInvalid"
@@ -599,6 +631,11 @@ class Engine(_Model):
 class Accelerator(_Model):
     resource_name: Annotated[str, Field(max_length=317, pattern=EXTENDED_RESOURCE_PATTERN)] = "nvidia.com/gpu"
     """The extended resource that one GPU is. `nvidia.com/gpu` by default."""
+    product: Annotated[str, Field(min_length=1, max_length=63, pattern=LABEL_VALUE_PATTERN)] | None = None
+    """The product, as NVIDIA's GPU feature discovery labels nodes with it (`nvidia.com/gpu.product`), such as
+    `NVIDIA-H100-80GB-HBM3`."""
+    memory: Quantity | None = None
+    """Memory of each, such as `80Gi`, for the check of what fits. By default the product's, where it is a known one."""
 
 
 class Resources(_Model):
@@ -1022,6 +1059,45 @@ class Origin(_Model):
 MAX_WARNINGS = 32
 
 
+class MemoryEstimate(_Model):
+    # Kept with `Resolved`: the same holds for its fields.
+    model_config = ConfigDict(extra="ignore")
+
+    accelerators: Count
+    """Accelerators of a pod."""
+    accelerator_memory: Count | None = None
+    """Memory of each, in bytes; none where it isn't known."""
+    utilization: Decimal = "0"
+    """The part of it that the engine may take."""
+    available: Count | None = None
+    """Bytes that the engine may take of all of them."""
+    verifier_weights: Count = 0
+    """The verifier's weights, in bytes."""
+    draft_weights: Count = 0
+    """The draft's weights, in bytes."""
+    cache: Count | None = None
+    """The key-value cache of one request of the longest length, in bytes; none where it couldn't be counted."""
+    cache_per_token: Count | None = None
+    """The key-value cache of one token, in bytes."""
+    max_model_len: Count | None = None
+    """The longest length of a request, in tokens."""
+    required: Count = 0
+    """Weights and cache together, in bytes. The engine needs more."""
+    least: Count = 0
+    """What of it the engine surely needs: it may share some of the draft's weights, and leave out unused layers."""
+    fitting_tensor: Count | None = None
+    """The smallest larger tensor parallel size that would leave room, where this one doesn't."""
+    fitting_max_model_len: Count | None = None
+    """The longest length of a request that would leave room, where this one doesn't."""
+    not_counted: Annotated[
+        list[Annotated[str, Field(max_length=1024)]],
+        Field(max_length=32, json_schema_extra={"x-kubernetes-list-type": "atomic"}),
+    ] = []
+    """What isn't counted."""
+    summary: Text = ""
+    """The estimate in words."""
+
+
 class Resolved(_Model):
     # Stored in ControllerRevisions too, by this release and others: fields are added with a default, none is renamed,
     # and one that a later release has added is passed over.
@@ -1068,6 +1144,8 @@ class Resolved(_Model):
     """The whole command line."""
     revision: Word | None = None
     """The ControllerRevision that holds all this."""
+    memory: MemoryEstimate | None = None
+    """What the engine needs of the accelerators' memory; none where the sizes of the weights aren't known."""
     sources: Annotated[list[Origin], Field(max_length=128, json_schema_extra={"x-kubernetes-list-type": "atomic"})] = []
     """Why each value is what it is."""
     warnings: Annotated[

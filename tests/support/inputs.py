@@ -224,6 +224,11 @@ BAD: dict[str, tuple[str, Spec]] = {
         {"resources": {"requests": {"amd.com/gpu": "1"}}, "accelerator": {"resourceName": "amd.com/gpu"}},
     ),
     "an accelerator without a domain": ("spec.accelerator.resourceName", {"accelerator": {"resourceName": "gpu"}}),
+    "a product with a space": ("spec.accelerator.product", {"accelerator": {"product": "NVIDIA H100"}}),
+    "a product without a name": ("spec.accelerator.product", {"accelerator": {"product": ""}}),
+    "a product that is too long for a label": ("spec.accelerator.product", {"accelerator": {"product": "x" * 64}}),
+    "memory of an accelerator in other units": ("spec.accelerator.memory", {"accelerator": {"memory": "80GB"}}),
+    "negative memory of an accelerator": ("spec.accelerator.memory", {"accelerator": {"memory": -1}}),
     "a strategy that doesn't exist": ("spec.rollout.strategy", {"rollout": {"strategy": "BlueGreen"}}),
     "Recreate with a surge": ("spec.rollout.strategy", {"rollout": {"strategy": "Recreate", "maxSurge": 1}}),
     "a negative surge": ("spec.rollout.maxSurge", {"rollout": {"maxSurge": -1}}),
@@ -359,6 +364,8 @@ GOOD: dict[str, Spec] = {
             "limits": {"cpu": "5500m", "memory": "1.5Ti", "hugepages-2Mi": "0", "example.com/nic": "1"},
         }
     },
+    "accelerators of a product": {"accelerator": {"product": "NVIDIA-H100-80GB-HBM3", "memory": "81559Mi"}},
+    "accelerators of a number of bytes": {"accelerator": {"memory": 85899345920}},
     "the accelerators of another maker": {
         "accelerator": {"resourceName": "amd.com/gpu"},
         "resources": {"limits": {"nvidia.com/gpu": 1}},

@@ -10,13 +10,13 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping
-from decimal import Decimal, InvalidOperation
 from enum import Enum
 from typing import Any
 
 from speculator_operator import api
 from speculator_operator.errors import OperatorError, Refused, Waiting
 
+from .quantity import worth
 from .render import MANAGER, Manifest
 
 #: How the API server tells the items of a list apart: the ``x-kubernetes-list-map-keys`` of the fields we render.
@@ -33,13 +33,6 @@ _LIST_KEYS = {
 }
 #: Maps whose values are quantities: ``0.5`` and ``500m`` are the same.
 _QUANTITIES = ("limits", "requests")
-_SUFFIXES = {
-    "n": Decimal("1e-9"), "u": Decimal("1e-6"), "m": Decimal("1e-3"),
-    "": Decimal(1), "k": Decimal(10**3), "M": Decimal(10**6), "G": Decimal(10**9), "T": Decimal(10**12),
-    "P": Decimal(10**15), "E": Decimal(10**18),
-    "Ki": Decimal(2**10), "Mi": Decimal(2**20), "Gi": Decimal(2**30), "Ti": Decimal(2**40), "Pi": Decimal(2**50),
-    "Ei": Decimal(2**60),
-}  # fmt: skip
 
 
 class Ownership(Enum):
@@ -122,16 +115,8 @@ def _same_item(key: str, item: Manifest, wanted: Manifest) -> bool:
 
 
 def _quantity(value: Any) -> Any:
-    text = str(value)
-    suffix = text.lstrip("+-0123456789.")
-    try:
-        if suffix[:1] in ("e", "E") and suffix[1:].lstrip("+-").isdigit():
-            worth = Decimal(text)
-        else:
-            worth = Decimal(text.removesuffix(suffix)) * _SUFFIXES[suffix]
-        return math.ceil(worth * 1000)  # as the API server rounds what a container asks for
-    except (InvalidOperation, KeyError):
-        return text
+    number = worth(value)
+    return str(value) if number is None else math.ceil(number * 1000)  # as the API server rounds for a container
 
 
 def _managed_fields(live: Manifest) -> Mapping[str, Any] | None:
