@@ -1,0 +1,418 @@
+"""Weights and key-value cache -> what the engine needs of the accelerators' memory, and what would fit.
+
+Counted are the weights as they are stored, and the cache of one request of the longest length: the engine refuses to
+start with less. Activations, graphs and the runtime itself come on top. ``required`` is what is counted; ``least``
+leaves out of it what the engine may do without, and only that is held against a verdict. Paths in comments are vLLM's,
+read in 0.32.0.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+from speculator_operator.api import MemoryEstimate
+from speculator_operator.core import drafts, weight_files
+from speculator_operator.core.checkpoint import Snapshot
+from speculator_operator.core.model_config import (
+    LARGEST,
+    NOTHING,
+    Config,
+    language_model,
+    number,
+    part,
+    quantized,
+    size,
+    stored_dtype,
+    text,
+)
+
+GIB = 2**30
+#: Of what the engine may take. Above it, little is left for what isn't counted.
+COMFORTABLE = Fraction(9, 10)
+MOST_TENSOR = 64
+
+# Source: `gpu_memory_utilization` in config/cache.py. Earlier releases had 0.90: the higher one refuses less.
+_UTILIZATION = Fraction(92, 100)
+# Source: `CacheDType` there. Bytes of one number; one that isn't here has more than a quarter.
+_CACHE_BYTES: Mapping[str, Fraction] = {
+    **dict.fromkeys(("auto", "float16", "bfloat16"), Fraction(2)),
+    **dict.fromkeys(("fp8", "fp8_e4m3", "fp8_e5m2", "fp8_inc", "fp8_ds_mla", "fp8_per_token_head"), Fraction(1)),
+    "int8_per_token_head": Fraction(1),
+    **dict.fromkeys(("int4_per_token_head", "nvfp4", "nvfp4_4over6", "nvfp4_ds_mla"), Fraction(1, 2)),
+}
+_FEWEST_CACHE_BYTES = Fraction(1, 4)
+#: Weights that are quantized while they are loaded keep this much at least.
+_FOUR_BITS_OF_SIXTEEN = Fraction(1, 4)
+#: By these some weights aren't loaded, or not into the accelerators.
+_LOADS_LESS = ("--ignore-patterns", "--language-model-only", "--limit-mm-per-prompt", "--cpu-offload-params")
+#: Lengths are proposed in multiples of this.
+_LENGTH_STEP = 256
+
+# Models with one attention layer per hidden layer, each with the heads that the config states, as their classes in
+# model_executor/models build them; with sliding windows where `layer_types` says so.
+_ATTENTION_IN_EACH_LAYER = frozenset(
+    (
+        *("apertus", "arcee", "ernie4_5", "ernie4_5_moe", "exaone4", "gemma", "gemma2", "gemma3_text", "glm", "glm4"),
+        *("glm4_moe", "gpt_oss", "granite", "granitemoe", "hunyuan_v1_dense", "llama", "minimax_m2", "ministral3"),
+        *("mistral", "mixtral", "olmo", "olmo2", "olmo3", "olmoe", "phi3", "qwen2", "qwen2_5_vl_text", "qwen2_moe"),
+        *("qwen3", "qwen3_moe", "qwen3_vl_moe_text", "qwen3_vl_text", "seed_oss", "smollm3", "stablelm", "starcoder2"),
+    )
+)
+# Source: `is_deepseek_mla` in transformers_utils/model_arch_config_convertor.py, without the hybrids among them.
+_LATENT_ATTENTION_IN_EACH_LAYER = frozenset(
+    ("deepseek_v2", "deepseek_v3", "deepseek_v32", "glm4_moe_lite", "glm_moe_dsa", "kimi_k2", "pangu_ultra_moe")
+)
+#: Quantized unless the cache's type is set: the comment at ``cache_dtype`` in config/cache.py.
+_CACHE_IN_FP8 = frozenset({"deepseek_v32", "glm_moe_dsa"})
+
+
+def estimate(
+    *,
+    verifier: Snapshot,
+    draft: Snapshot | None,
+    speculative: Mapping[str, Any] | None,
+    tensor: int,
+    pipeline: int,
+    max_model_len: int | None,
+    accelerator_memory: int | None,
+    most_tensor: int = MOST_TENSOR,
+    flags: Mapping[str, str] = NOTHING,
+) -> MemoryEstimate | None:
+    """The estimate for one pod; None where the verifier's files weren't listed, or have no safetensors among them.
+
+    ``max_model_len`` is the length that is served, None where the engine chooses one that fits, or where it isn't
+    known. ``accelerator_memory`` is in bytes, of each. ``flags`` are as in ``compatibility.flags_of``. No larger tensor
+    parallel size than ``most_tensor`` is proposed.
+    """
+    if not weight_files.safetensors(verifier.files or {}):
+        return None
+    engine = _Engine.of(flags)
+    length = max_model_len if max_model_len is not None and 0 < max_model_len <= LARGEST else None
+    plan = _Plan(verifier, draft, speculative or NOTHING, engine, pipeline, length, accelerator_memory)
+    now = plan.at(tensor)
+    tight = now.available is not None and now.required > COMFORTABLE * now.available
+    made = MemoryEstimate(
+        accelerators=tensor * pipeline,
+        accelerator_memory=_bounded(accelerator_memory),
+        utilization=f"{float(engine.utilization):.2f}",
+        available=_bounded(now.available),
+        verifier_weights=min(now.verifier.stored, LARGEST),
+        draft_weights=min(now.draft.stored, LARGEST),
+        cache=_bounded(now.cached),
+        cache_per_token=_bounded(now.cache.of(1)) if now.cache else None,
+        max_model_len=length,
+        required=min(now.required, LARGEST),
+        least=min(now.verifier.least + now.draft.least + (now.cached or 0), LARGEST),
+        fitting_tensor=plan.fitting_tensor(tensor, most_tensor) if tight else None,
+        fitting_max_model_len=plan.fitting_length(tensor) if tight else None,
+        not_counted=list(plan.not_counted(tensor)),
+    )
+    return made.model_copy(update={"summary": _summary(made)})
+
+
+@dataclass(frozen=True)
+class _Weights:
+    """Bytes over all accelerators: as they are stored, and what of it is surely loaded."""
+
+    stored: int
+    least: int
+
+
+@dataclass(frozen=True)
+class _Cache:
+    """Bytes per token over all accelerators: ``whole`` of layers that keep every token, ``windows`` of layers that keep
+    no more than so many."""
+
+    whole: Fraction = Fraction(0)
+    windows: tuple[tuple[int, Fraction], ...] = ()
+
+    def of(self, tokens: int) -> int:
+        return int(self.whole * tokens + sum(part * min(window, tokens) for window, part in self.windows))
+
+    def __add__(self, other: _Cache) -> _Cache:
+        return _Cache(self.whole + other.whole, self.windows + other.windows)
+
+
+@dataclass(frozen=True)
+class _Engine:
+    """What the engine's options say of memory; ``offloaded`` are bytes of each accelerator."""
+
+    utilization: Fraction
+    cache_dtype: str
+    cache_shards: int
+    wide: bool
+    quantizes: bool
+    offloaded: int
+    loads_less: tuple[str, ...]
+
+    @classmethod
+    def of(cls, flags: Mapping[str, str]) -> _Engine:
+        # With a size for the cache, the utilization isn't looked at: `determine_available_memory` in v1/worker.
+        utilization = 1.0 if "--kv-cache-memory-bytes" in flags else _float(flags.get("--gpu-memory-utilization"))
+        shards = flags.get("--decode-context-parallel-size", "")
+        return cls(
+            utilization=Fraction(utilization) if 0 < utilization <= 1 else _UTILIZATION,
+            cache_dtype=flags.get("--kv-cache-dtype", "auto"),
+            cache_shards=int(shards) if shards.isdecimal() and 0 < len(shards) < 6 and int(shards) else 1,
+            wide=flags.get("--dtype") in ("float", "float32"),
+            quantizes="--quantization" in flags or flags.get("--load-format") == "bitsandbytes",
+            offloaded=int(_float(flags.get("--cpu-offload-gb")) * GIB),
+            loads_less=tuple(flag for flag in flags if flag in _LOADS_LESS or flag.startswith("--offload-")),
+        )
+
+
+@dataclass(frozen=True)
+class _Need:
+    """What is needed of the accelerators, all together, and what the engine may take of them."""
+
+    verifier: _Weights
+    draft: _Weights
+    cache: _Cache | None
+    cached: int | None
+    available: int | None
+
+    @property
+    def required(self) -> int:
+        return self.verifier.stored + self.draft.stored + (self.cached or 0)
+
+
+@dataclass(frozen=True)
+class _Plan:
+    verifier: Snapshot
+    draft: Snapshot | None
+    speculative: Mapping[str, Any]
+    engine: _Engine
+    pipeline: int
+    length: int | None
+    accelerator_memory: int | None
+
+    @property
+    def method(self) -> str:
+        return text(self.speculative, "method")
+
+    def at(self, tensor: int) -> _Need:
+        accelerators = tensor * self.pipeline
+        memory = self.accelerator_memory
+        cache = self.cache(tensor)
+        return _Need(
+            verifier=self.verifier_weights(accelerators),
+            draft=self.draft_weights(),
+            cache=cache,
+            cached=cache.of(self.kept(self.length)) if cache and self.length else None,
+            available=None if memory is None else math.ceil(memory * accelerators * self.engine.utilization),
+        )
+
+    def kept(self, length: int) -> int:
+        """Tokens of a request that one rank keeps: ``FullAttentionSpec`` in v1/kv_cache_interface.py."""
+        return math.ceil(length / self.engine.cache_shards)
+
+    def verifier_weights(self, accelerators: int) -> _Weights:
+        config = self.verifier.config
+        loaded = self._loaded(self.verifier, config, quantizes=self.engine.quantizes)
+        least = 0 if self.engine.loads_less else loaded.least - self._layers_left_out(loaded.least)
+        offloaded = self.engine.offloaded * accelerators
+        return _Weights(max(loaded.stored - offloaded, 0), max(least - offloaded, 0))
+
+    def draft_weights(self) -> _Weights:
+        """A draft is split over the verifier's accelerators, whatever tensor parallel size it is given: the engine has
+        one group (``get_tp_group`` in distributed/parallel_state.py)."""
+        if self.draft is None:
+            return _Weights(0, 0)
+        config = self.draft.config
+        loaded = self._loaded(self.draft, config, quantizes=self.engine.quantizes or "quantization" in self.speculative)
+        if self.method not in drafts.HEADS and self.method != "mtp":
+            return loaded
+        # What equals the verifier's is dropped after it was loaded: `maybe_share_target_embed` in
+        # v1/worker/gpu/spec_decode/eagle/utils.py.
+        layer = _layer(config)
+        shared = _both_embeddings(config, layer)
+        return _Weights(loaded.stored, max(loaded.least - shared, 0) if shared else 0)
+
+    def _loaded(self, model: Snapshot, config: Config, *, quantizes: bool) -> _Weights:
+        stored = sum(weight_files.safetensors(model.files or {}).values())
+        if quantized(config):
+            return _Weights(stored, stored)
+        if quantizes:
+            return _Weights(int(stored * _FOUR_BITS_OF_SIXTEEN), int(stored * _FOUR_BITS_OF_SIXTEEN))
+        dtype = stored_dtype(config) or stored_dtype(_layer(config))
+        if self.engine.wide or dtype in ("float16", "bfloat16", "half"):
+            return _Weights(stored, stored)
+        # Loaded as 16 bits: `_resolve_auto_dtype` in config/model.py.
+        return _Weights(stored // 2 if dtype else stored, stored // 2)
+
+    def _layers_left_out(self, loaded: int) -> int:
+        """Layers for multi-token prediction are stored with the verifier, and loaded where that is the method."""
+        config = self.verifier.config
+        found = drafts.mtp_layers(config)
+        layers = size(language_model(config), "num_hidden_layers")
+        if self.method == "mtp" or found is None or found.count == 0:
+            return 0
+        if found.count is None or layers is None:
+            return loaded
+        return loaded * found.count // (layers + found.count) + _both_embeddings(config, language_model(config))
+
+    def cache(self, tensor: int) -> _Cache | None:
+        target = language_model(self.verifier.config)
+        verifier = _cache(target, tensor, self._cache_bytes(self.engine.cache_dtype, target))
+        if verifier is None:
+            return None
+        drafting = self._draft_cache(tensor) if self.method in drafts.CACHING else None
+        return verifier + drafting if drafting else verifier
+
+    def _draft_cache(self, tensor: int) -> _Cache | None:
+        dtype = text(self.speculative, "kv_cache_dtype") or self.engine.cache_dtype
+        if self.draft is not None:
+            layer = _layer(self.draft.config)
+            return _cache(layer, tensor, self._cache_bytes(dtype, layer))
+        found = drafts.mtp_layers(self.verifier.config)
+        target = language_model(self.verifier.config)
+        if self.method != "mtp" or found is None or not found.count:
+            return None
+        layers = {key: value for key, value in target.items() if key != "layer_types"}
+        layers["num_hidden_layers"] = found.count
+        return _cache(layers, tensor, self._cache_bytes(dtype, target))
+
+    def _cache_bytes(self, dtype: str, layer: Config) -> Fraction:
+        if dtype != "auto":
+            return _CACHE_BYTES.get(dtype, _FEWEST_CACHE_BYTES)
+        if text(layer, "model_type") in _CACHE_IN_FP8:
+            return _CACHE_BYTES["fp8"]
+        if _quantizes_cache(self.verifier.config):
+            return _CACHE_BYTES["nvfp4"]
+        return Fraction(4) if self.engine.wide else _CACHE_BYTES["auto"]
+
+    def fitting_tensor(self, tensor: int, most: int) -> int | None:
+        """The smallest tensor parallel size above that the heads allow, and that leaves room."""
+        layers = [language_model(self.verifier.config)]
+        if self.draft is not None and self.method in drafts.HEADS | {"draft_model"}:
+            layers.append(_layer(self.draft.config))
+        for larger in range(tensor + 1, min(most, MOST_TENSOR) + 1):
+            need = self.at(larger)
+            room = need.available is not None and need.required <= COMFORTABLE * need.available
+            if room and all(_divides(layer, larger) for layer in layers):
+                return larger
+        return None
+
+    def fitting_length(self, tensor: int) -> int | None:
+        """The longest length that leaves room."""
+        need = self.at(tensor)
+        if need.cache is None or need.available is None or not need.cache.whole:
+            return None
+        windows = sum(window * part for window, part in need.cache.windows)
+        left = COMFORTABLE * need.available - need.verifier.stored - need.draft.stored - windows
+        length = int(left / need.cache.whole) * self.engine.cache_shards // _LENGTH_STEP * _LENGTH_STEP
+        return min(length, LARGEST) if length > 0 else None
+
+    def not_counted(self, tensor: int) -> Iterator[str]:
+        yield "activations, graphs, and the runtime itself"
+        if self.draft is not None and not weight_files.safetensors(self.draft.files or {}):
+            yield "the draft's weights: its files are not known"
+        cache = self.cache(tensor)
+        kind = text(language_model(self.verifier.config), "model_type") or "this type"
+        if cache is None:
+            yield f"the key-value cache: how a model of {kind} keeps it is not known"
+        elif self.length is None:
+            yield "the key-value cache: no length is set or known"
+        elif self.method in drafts.CACHING and self._draft_cache(tensor) is None:
+            yield "the draft's key-value cache"
+        for flag in self.engine.loads_less:
+            yield f"what {flag} leaves out, or elsewhere"
+
+
+def _cache(layer: Config, tensor: int, number_bytes: Fraction) -> _Cache | None:
+    """The cache of a model, over its tensor parallel group; None where its config doesn't say it plainly.
+
+    Source: ``get_num_kv_heads`` in config/model.py, ``AttentionSpec`` and ``MLAAttentionSpec`` in
+    v1/kv_cache_interface.py, ``get_head_size`` in transformers_utils/model_arch_config_convertor.py.
+    """
+    kind, layers = text(layer, "model_type"), size(layer, "num_hidden_layers")
+    if layers is None or any(layer.get(key) for key in ("block_configs", "compress_ratios", "num_kv_shared_layers")):
+        return None
+    if kind in _LATENT_ATTENTION_IN_EACH_LAYER:
+        rank, rope = size(layer, "kv_lora_rank"), number(layer, "qk_rope_head_dim")
+        return None if rank is None or rope is None else _Cache(layers * (rank + rope) * number_bytes * tensor)
+    heads, width = size(layer, "num_attention_heads"), size(layer, "head_dim")
+    hidden = size(layer, "hidden_size")
+    if kind not in _ATTENTION_IN_EACH_LAYER or heads is None or (width is None and hidden is None):
+        return None
+    kept = size(layer, "num_key_value_heads") or heads
+    of_a_layer = 2 * max(kept // tensor, 1) * (width or (hidden or 0) // heads) * number_bytes * tensor
+    return _by_windows(layer, layers, of_a_layer)
+
+
+def _by_windows(layer: Config, layers: int, of_a_layer: Fraction) -> _Cache | None:
+    """Layers by what they keep. Source: ``SlidingWindowSpec`` in v1/kv_cache_interface.py."""
+    types, window = layer.get("layer_types"), size(layer, "sliding_window")
+    if types is None:
+        windowed = layer.get("sliding_window") is not None and layer.get("use_sliding_window") is not False
+        return None if windowed else _Cache(layers * of_a_layer)
+    if not isinstance(types, list) or len(types) != layers:
+        return None
+    whole = sum(kind == "full_attention" for kind in types)
+    sliding = sum(kind == "sliding_attention" for kind in types)
+    if whole + sliding != layers or (sliding and window is None):
+        return None
+    return _Cache(whole * of_a_layer, ((window, sliding * of_a_layer),) if sliding and window else ())
+
+
+def _quantizes_cache(config: Config) -> bool:
+    """Whether the checkpoint asks for a quantized cache: ``get_kv_cache_quant_algo_string`` in utils/torch_utils.py."""
+    quantization = part(config, "quantization_config") or part(language_model(config), "quantization_config")
+    return any(
+        whose.get(key)
+        for whose in (quantization, part(quantization, "quantization"))
+        for key in ("kv_cache_scheme", "kv_cache_quant_algo")
+    )
+
+
+def _layer(draft: Config) -> Config:
+    """The part of a draft's config that describes its layers: the speculators format nests it."""
+    return part(draft, "transformer_layer_config") or language_model(draft)
+
+
+def _both_embeddings(config: Config, layer: Config) -> int:
+    """Bytes of a model's embedding and output layer as stored, at most; 0 where the sizes aren't known."""
+    vocabulary, hidden = size(layer, "vocab_size"), size(layer, "hidden_size")
+    narrow = (stored_dtype(config) or stored_dtype(layer)) in ("float16", "bfloat16", "half")
+    return 2 * vocabulary * hidden * (2 if narrow else 4) if vocabulary and hidden else 0
+
+
+def _divides(layer: Config, tensor: int) -> bool:
+    heads, kept = size(layer, "num_attention_heads"), size(layer, "num_key_value_heads")
+    if heads is not None and heads % tensor:
+        return False
+    return kept is None or kept % tensor == 0 or tensor % kept == 0
+
+
+def _summary(made: MemoryEstimate) -> str:
+    parts = [f"verifier {_shown(made.verifier_weights)}"]
+    if made.draft_weights:
+        parts.append(f"draft {_shown(made.draft_weights)}")
+    if made.cache is not None:
+        parts.append(f"key-value cache of one request of {made.max_model_len} tokens {_shown(made.cache)}")
+    needed = f"{_shown(made.required)} or more ({', '.join(parts)})"
+    if made.available is None or made.accelerator_memory is None:
+        return f"{needed}; it isn't known how much the accelerators have"
+    have = f"{made.accelerators} x {_shown(made.accelerator_memory)} x {made.utilization}"
+    return f"{needed} of {_shown(made.available)} ({have})"
+
+
+def _shown(value: int) -> str:
+    return f"{value / GIB:.2f} GiB" if value >= GIB else f"{value / 2**20:.0f} MiB"
+
+
+def _bounded(value: int | None) -> int | None:
+    return None if value is None else min(value, LARGEST)
+
+
+def _float(text_of_a_number: str | None) -> float:
+    """0 where it is none; the engine's own parser has taken it before."""
+    try:
+        value = float(text_of_a_number or 0)
+    except ValueError:
+        return 0.0
+    return value if 0 <= value <= LARGEST else 0.0
