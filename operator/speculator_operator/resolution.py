@@ -12,11 +12,22 @@ from dataclasses import dataclass
 from typing import Any
 
 from . import api
-from .api import Finding, Identity, Origin, Reason, Resolved, Severity, SpeculationMode, SpeculatorDeployment
-from .core import checkpoint, compatibility, engine, engine_args, proof_probe
+from .api import (
+    Finding,
+    Identity,
+    MemoryEstimate,
+    Origin,
+    Reason,
+    Resolved,
+    Severity,
+    SpeculationMode,
+    SpeculatorDeployment,
+)
+from .core import accelerators, checkpoint, compatibility, engine, engine_args, proof_probe
 from .core.checkpoint import Recipe, Snapshot
 from .core.engine import Serving
 from .core.engine_args import ArgFields
+from .core.memory import estimate
 from .core.render import shutdown_timeout
 from .core.weights import loaded_from
 from .errors import Refusals, Refused, Waiting
@@ -28,6 +39,8 @@ Read = Callable[[Reference], Awaitable[Snapshot]]
 
 _RECIPE = "the checkpoint's recipe"
 _EMBEDDED = "the checkpoint's speculators_config.verifier.name_or_path"
+#: By it the engine only warns of a length beyond the verifier's context.
+_LONG_CONTEXT = "VLLM_ALLOW_LONG_MAX_MODEL_LEN"
 #: Stands for a verifier that couldn't be read: no rule finds a number in it to say anything of.
 _UNREAD = Snapshot("", None, {})
 #: So many further errors are named where one is raised for all.
@@ -105,7 +118,7 @@ async def resolve(resource: SpeculatorDeployment, settings: Settings, read: Read
     request = _request(resource, settings, refusals)
     if request is None or refusals.each:
         raise _refused(map(Finding.refused, refusals.each))
-    assessment = await _judge(resource, request, read, refusals)
+    assessment = await _judge(resource, request, settings, read, refusals)
     if assessment.waiting:
         raise assessment.waiting
     if assessment.resolved is None:
@@ -119,7 +132,7 @@ async def assess(resource: SpeculatorDeployment, settings: Settings, read: Read)
     request = _request(resource, settings, refusals)
     if request is None:
         return Assessment(None, tuple(map(Finding.refused, refusals.each)))
-    return await _judge(resource, request, read, refusals)
+    return await _judge(resource, request, settings, read, refusals)
 
 
 def _refused(errors: Iterable[Finding]) -> Refused:
@@ -163,9 +176,11 @@ def _check_secrets(spec: api.SpeculatorDeploymentSpec, settings: Settings, refus
             refusals.add(Refused(Reason.SECRET_NAME_REFUSED, evidence, field=field, remedy=remedy))
 
 
-async def _judge(resource: SpeculatorDeployment, request: _Request, read: Read, refusals: Refusals) -> Assessment:
+async def _judge(
+    resource: SpeculatorDeployment, request: _Request, settings: Settings, read: Read, refusals: Refusals
+) -> Assessment:
     reader = _Reader(read, refusals)
-    models, config = None, None
+    models, config, memory = None, None, None
     found: tuple[Finding, ...] = ()
     try:
         models = await _read_models(resource.spec, request, reader, refusals)
@@ -175,12 +190,13 @@ async def _judge(resource: SpeculatorDeployment, request: _Request, read: Read, 
         if models.off is None:
             config = refusals.attempt(_speculative_config, request, models)
             _check_provable(resource.spec, config or {}, request.arguments.max_model_len, refusals)
-        found = _compatibility(request, models, config)
+        memory = _memory(resource.spec, request, models, config)
+        found = _compatibility(resource.spec, settings, request, models, config, memory)
     refused = tuple(map(Finding.refused, refusals.each))
     findings = tuple(sorted(refused + found, key=lambda finding: finding.severity != Severity.ERROR))
     if models is None or reader.waiting or any(finding.severity == Severity.ERROR for finding in findings):
         return Assessment(None, findings, reader.waiting)
-    return Assessment(_resolved(resource, request, models, config, findings), findings)
+    return Assessment(_resolved(resource, request, models, config, memory, findings), findings)
 
 
 async def _read_models(
@@ -277,19 +293,52 @@ def _check_provable(
         refusals.add(Refused(Reason.RECIPE_OVERRIDE_INVALID, evidence, field="spec.speculation.config", remedy=remedy))
 
 
-def _compatibility(request: _Request, models: _Models, config: Mapping[str, Any] | None) -> tuple[Finding, ...]:
+def _memory(
+    spec: api.SpeculatorDeploymentSpec, request: _Request, models: _Models, config: Mapping[str, Any] | None
+) -> MemoryEstimate | None:
+    flags, length = compatibility.flags_of(request.arguments.rest), request.arguments.max_model_len
+    if length is None and "--max-model-len" not in flags:  # with auto, the engine chooses one that fits
+        length = compatibility.context_length(models.verifier.config, engine_version=request.version)
+    return estimate(
+        verifier=models.verifier,
+        draft=models.draft if config else None,
+        speculative=config,
+        tensor=request.serving.tensor,
+        pipeline=request.serving.pipeline,
+        max_model_len=length,
+        accelerator_memory=accelerators.memory(spec.accelerator),
+        most_tensor=accelerators.per_node(spec.accelerator) // request.serving.pipeline,
+        flags=flags,
+    )
+
+
+def _compatibility(
+    spec: api.SpeculatorDeploymentSpec,
+    settings: Settings,
+    request: _Request,
+    models: _Models,
+    config: Mapping[str, Any] | None,
+    memory: MemoryEstimate | None,
+) -> tuple[Finding, ...]:
     """``config`` is None where nothing is drafted, and where it was refused: the recipe says enough then."""
     drafts = models.off is None
     return compatibility.findings(
         recipe=models.recipe if drafts else None,
-        method=config["method"] if config else None,
-        draft=models.draft.config if drafts and models.draft else None,
-        verifier=models.verifier.config,
+        speculative=config,
+        draft=models.draft if drafts else None,
+        verifier=models.verifier,
         tensor=request.serving.tensor,
         pipeline=request.serving.pipeline,
-        draft_tensor=(config or {}).get("draft_tensor_parallel_size"),
         max_model_len=request.arguments.max_model_len,
+        flags=compatibility.flags_of(request.arguments.rest),
         engine_version=request.version,
+        allow_remote_code=settings.allow_remote_code,
+        allow_pickled_weights=settings.allow_pickled_weights,
+        allow_long_context=any(
+            variable.name == _LONG_CONTEXT and variable.value in ("1", "true") for variable in spec.engine.env
+        ),
+        accelerators_per_node=accelerators.per_node(spec.accelerator),
+        memory=memory,
     )
 
 
@@ -298,6 +347,7 @@ def _resolved(
     request: _Request,
     models: _Models,
     config: dict[str, Any] | None,
+    memory: MemoryEstimate | None,
     warnings: Iterable[Finding],
 ) -> Resolved:
     spec, serving, arguments = resource.spec, request.serving, request.arguments
@@ -330,6 +380,7 @@ def _resolved(
         image=request.image,
         engine_version=request.version,
         command=[*command, *args],
+        memory=memory,
         sources=[
             Origin(field="verifier", value=models.verifier.uri, source=models.verifier_source),
             *_config_sources(config or {}, engine.override_sources(spec.speculation, arguments)),

@@ -175,8 +175,9 @@ def test_what_a_terminal_would_obey_is_not_printed(checked: Any, folders: list[s
 
 
 def test_models_are_read_from_the_hub(checked: Any, hub: Hub) -> None:
-    hub.commit("org/model", {"config.json": (RECIPES / "eagle3-qwen3-8b.json").read_bytes()})
-    commit = hub.commit(VERIFIER, {"config.json": (RECIPES / "regular-qwen3-8b.json").read_bytes()})
+    weights = {"model.safetensors": b"weights"}
+    hub.commit("org/model", {"config.json": (RECIPES / "eagle3-qwen3-8b.json").read_bytes(), **weights})
+    commit = hub.commit(VERIFIER, {"config.json": (RECIPES / "regular-qwen3-8b.json").read_bytes(), **weights})
     run = checked("-o", "json", file=[inputs.resource({})])
     (report,) = json.loads(run.out)
     assert (run.code, report["resolved"]["verifier"]) == (0, {"uri": VERIFIER, "revision": commit})

@@ -36,7 +36,8 @@ def draft(tmp_path: Path) -> Path:
 
 
 def commit(hub: Hub, repository: str, recipe: str) -> str:
-    return hub.commit(repository, {"config.json": (RECIPES / f"{recipe}.json").read_bytes()})
+    config = (RECIPES / f"{recipe}.json").read_bytes()
+    return hub.commit(repository, {"config.json": config, "model.safetensors": b"weights"})
 
 
 def run(capsys: pytest.CaptureFixture[str], *argv: str) -> tuple[int, str, str]:

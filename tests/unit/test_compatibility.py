@@ -1,20 +1,20 @@
-"""What is known to fail between a draft, its verifier and the GPUs; and what is not known to, and passes."""
+"""What is known to fail between a draft, its verifier and the accelerators, what may; and what passes."""
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from speculator_operator.api import Finding, Reason
-from speculator_operator.core.checkpoint import read_recipe
-from speculator_operator.core.compatibility import findings
+from speculator_operator.api import Finding, MemoryEstimate, Reason, Severity
+from speculator_operator.core.checkpoint import Snapshot, read_recipe
+from speculator_operator.core.compatibility import context_length, findings, flags_of
+from speculator_operator.core.engine_args import fields_from, parse_args
+from tests.support.configs import CONFIG, JSON, METHODS, YARN, load
 
-RECIPES = Path(__file__).parents[1] / "data" / "recipes"
 QWEN3 = "regular-qwen3-8b"
 LLAMA = "regular-llama-3.1-8b"
 EAGLE3 = "eagle3-qwen3-8b"
@@ -23,9 +23,8 @@ TENSOR = "spec.parallelism.tensor"
 PIPELINE = "spec.parallelism.pipeline"
 
 
-def load(name: str) -> dict[str, Any]:
-    config: dict[str, Any] = json.loads((RECIPES / f"{name}.json").read_text())
-    return config
+def model(config: Mapping[str, Any], uri: str = "org/model", files: Mapping[str, int] | None = None) -> Snapshot:
+    return Snapshot(uri=uri, revision="0" * 40, config=config, files=files)
 
 
 def found(
@@ -33,15 +32,26 @@ def found(
     verifier: dict[str, Any] | str,
     changes: dict[str, Any] | None = None,
     layer: dict[str, Any] | None = None,
+    draft_tensor: int | None = None,
     **given: Any,
 ) -> tuple[Finding, ...]:
     """Findings for a recipe of the test data, some keys of it (or of its layer) changed."""
     config = load(draft) | (changes or {})
     config["transformer_layer_config"] |= layer or {}
     recipe = read_recipe(config, engine_version="0.32.0")
+    assert recipe is not None
+    speculative = {"method": recipe.method, "num_speculative_tokens": 3}
+    if draft_tensor is not None:
+        speculative["draft_tensor_parallel_size"] = draft_tensor
     target = load(verifier) if isinstance(verifier, str) else verifier
-    defaults: dict[str, Any] = {"tensor": 1, "pipeline": 1, "draft_tensor": None, "max_model_len": None}
-    return findings(recipe=recipe, method=None, draft=config, verifier=target, **defaults | given)
+    defaults: dict[str, Any] = {"tensor": 1, "pipeline": 1, "max_model_len": None}
+    return findings(
+        recipe=recipe, speculative=speculative, draft=model(config), verifier=model(target), **defaults | given
+    )
+
+
+def errors(told: tuple[Finding, ...]) -> tuple[Finding, ...]:
+    return tuple(finding for finding in told if finding.severity == Severity.ERROR)
 
 
 @pytest.mark.parametrize("tensor", [1, 2, 4, 8, 16, 32])
@@ -64,7 +74,6 @@ def test_a_draft_fits_the_verifier_it_was_trained_for(draft: str, verifier: str,
 QWEN3_CONFIG = load(QWEN3)
 SMALL = QWEN3_CONFIG | {"hidden_size": 2560}
 NESTED = {"architectures": ["Qwen3VLForConditionalGeneration"], "text_config": QWEN3_CONFIG}
-YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32768}
 
 CASES: list[tuple[str, Reason, str, dict[str, Any]]] = [
     (
@@ -219,7 +228,7 @@ CASES: list[tuple[str, Reason, str, dict[str, Any]]] = [
 
 @pytest.mark.parametrize(("reason", "field", "case"), [row[1:] for row in CASES], ids=[row[0] for row in CASES])
 def test_what_is_known_to_fail_is_found_once(reason: Reason, field: str, case: dict[str, Any]) -> None:
-    (finding,) = found(**case)
+    (finding,) = errors(found(**case))
     assert (finding.reason, finding.field) == (reason, field)
     assert ";" in finding.message, "the remedy follows the finding"
 
@@ -307,14 +316,14 @@ def test_what_is_known_to_fail_is_found_once(reason: Reason, field: str, case: d
     ],
 )
 def test_what_is_not_known_to_fail_passes(case: dict[str, Any]) -> None:
-    assert found(**case) == ()
+    assert errors(found(**case)) == ()
 
 
 def test_all_findings_are_told_the_most_telling_first() -> None:
     told = found(
         EAGLE3, load(LLAMA) | {"hidden_size": 2048}, tensor=3, pipeline=2, draft_tensor=2, engine_version="0.25"
     )
-    assert [finding.reason for finding in told] == [
+    assert [finding.reason for finding in errors(told)] == [
         Reason.HIDDEN_SIZE_MISMATCH,
         Reason.VOCABULARY_MISMATCH,
         Reason.HEADS_NOT_DIVISIBLE,
@@ -324,86 +333,615 @@ def test_all_findings_are_told_the_most_telling_first() -> None:
     ]
 
 
-PLAIN: dict[str, Any] = {
-    "recipe": None,
-    "method": None,
-    "draft": None,
-    "verifier": QWEN3_CONFIG,
-    "tensor": 1,
-    "pipeline": 1,
-    "draft_tensor": None,
-    "max_model_len": None,
-}
+GIVEN = "spec.speculation.config.model"
+METHOD = "spec.speculation.config.method"
+MODEL = "spec.model.uri"
+TOKENS = "spec.speculation.numSpeculativeTokens"
+SCHEDULE = "spec.speculation.config.num_speculative_tokens_per_batch_size"
+
 RAW_EAGLE3 = {
     "architectures": ["LlamaForCausalLMEagle3"],
+    "model_type": "llama",
     "hidden_size": 4096,
+    "num_hidden_layers": 1,
     "vocab_size": 151936,
     "draft_vocab_size": 32000,
 }
+#: As its authors publish it: a llama model of one layer.
+RAW_EAGLE = {
+    "architectures": ["LlamaForCausalLM"],
+    "model_type": "llama",
+    "hidden_size": 4096,
+    "num_hidden_layers": 1,
+    "vocab_size": 151936,
+    "max_position_embeddings": 40960,
+}
+MEDUSA = {"model_type": "medusa", "hidden_size": 4096, "vocab_size": 151936, "num_heads": 3, "num_hidden_layers": 1}
+OLD_MEDUSA = {"base_model_name_or_path": "org/model", "medusa_num_heads": 4, "medusa_num_layers": 1}
+MLP = {"model_type": "mlp_speculator", "emb_dim": 4096, "inner_dim": 3072, "n_predict": 3, "vocab_size": 151936}
+DFLASH = RAW_EAGLE3 | {"architectures": ["DFlashDraftModel"], "draft_vocab_size": None}
+SMALL_DRAFT = QWEN3_CONFIG | {"hidden_size": 1024, "num_hidden_layers": 28}
+GLM = {
+    "architectures": ["Glm4MoeForCausalLM"],
+    "model_type": "glm4_moe",
+    "hidden_size": 4096,
+    "num_hidden_layers": 46,
+    "num_nextn_predict_layers": 1,
+}
+QWEN3_5 = {
+    "architectures": ["Qwen3_5MoeForConditionalGeneration"],
+    "model_type": "qwen3_5_moe",
+    "text_config": {"model_type": "qwen3_5_moe_text", "mtp_num_hidden_layers": 2, "hidden_size": 2048},
+}
+
+
+def judged(
+    method: str | None = None,
+    draft: Mapping[str, Any] | None = None,
+    verifier: Mapping[str, Any] = QWEN3_CONFIG,
+    name: str = "org/draft",
+    speculative: Mapping[str, Any] | None = None,
+    **given: Any,
+) -> tuple[Finding, ...]:
+    """Findings for a regular model, and the method and draft that a resource gives it."""
+    config = {"method": method, "num_speculative_tokens": 3, **(speculative or {})} if method else None
+    defaults: dict[str, Any] = {"recipe": None, "tensor": 1, "pipeline": 1, "max_model_len": None}
+    drafted = model(draft, name) if draft is not None else None
+    return findings(speculative=config, draft=drafted, verifier=model(verifier), **defaults | given)
 
 
 @pytest.mark.parametrize(
-    ("given", "reasons"),
+    ("reason", "field", "case"),
     [
-        pytest.param({}, [], id="a regular model"),
-        pytest.param({"tensor": 3}, [Reason.HEADS_NOT_DIVISIBLE], id="a regular model on three GPUs"),
-        pytest.param({"max_model_len": 50000}, [Reason.CONTEXT_TOO_LONG], id="a regular model with too long a context"),
-        pytest.param({"method": "ngram", "tensor": 8, "pipeline": 2}, [], id="prompt lookup over stages"),
-        pytest.param({"method": "mtp", "draft": QWEN3_CONFIG}, [], id="heads inside the verifier"),
-        pytest.param({"method": "draft_model", "draft": SMALL}, [], id="a smaller model of the family as a draft"),
+        pytest.param(Reason.HEADS_NOT_DIVISIBLE, TENSOR, {"tensor": 3}, id="a regular model on three GPUs"),
         pytest.param(
-            {"method": "draft_model", "draft": load(LLAMA)},
-            [Reason.VOCABULARY_MISMATCH],
-            id="a draft of another family",
+            Reason.CONTEXT_TOO_LONG,
+            "spec.engine.args",
+            {"max_model_len": 50000},
+            id="a regular model with too long a context",
         ),
-        pytest.param({"method": "eagle3", "draft": RAW_EAGLE3}, [], id="an eagle3 head of other origin"),
         pytest.param(
+            Reason.HIDDEN_SIZE_MISMATCH,
+            VERIFIER,
+            {"method": "eagle3", "draft": load(EAGLE3), "verifier": SMALL},
+            id="a speculators checkpoint that the resource names as a draft",
+        ),
+        pytest.param(
+            Reason.AUXILIARY_LAYERS_INVALID,
+            VERIFIER,
             {
                 "method": "eagle3",
                 "draft": RAW_EAGLE3 | {"eagle_config": {"eagle_aux_hidden_state_layer_ids": [1, 46, 90]}},
             },
-            [Reason.AUXILIARY_LAYERS_INVALID],
             id="an eagle3 head of other origin that taps layers which aren't there",
         ),
         pytest.param(
-            {"method": "dflash", "draft": RAW_EAGLE3 | {"dflash_config": {"target_layer_ids": [1, 17, 35]}}},
-            [],
-            id="a dflash draft of other origin, which counts from 0",
-        ),
-        pytest.param(
-            {"method": "dflash", "draft": RAW_EAGLE3 | {"dflash_config": {"target_layer_ids": [1, 17, 36]}}},
-            [Reason.AUXILIARY_LAYERS_INVALID],
+            Reason.AUXILIARY_LAYERS_INVALID,
+            VERIFIER,
+            {"method": "dflash", "draft": DFLASH | {"dflash_config": {"target_layer_ids": [1, 17, 36]}}},
             id="a dflash draft of other origin that taps one layer too far",
         ),
         pytest.param(
-            {"method": "eagle3", "draft": load(EAGLE3), "verifier": SMALL},
-            [Reason.HIDDEN_SIZE_MISMATCH],
-            id="a speculators checkpoint that the resource names as a draft",
+            Reason.HIDDEN_SIZE_MISMATCH,
+            VERIFIER,
+            {"method": "eagle", "draft": RAW_EAGLE | {"hidden_size": 2048}},
+            id="an eagle head of another width",
+        ),
+        pytest.param(
+            Reason.VOCABULARY_MISMATCH,
+            VERIFIER,
+            {"method": "eagle", "draft": RAW_EAGLE | {"vocab_size": 128256}},
+            id="an eagle head of another vocabulary",
+        ),
+        pytest.param(
+            Reason.HIDDEN_SIZE_MISMATCH,
+            VERIFIER,
+            {"method": "medusa", "draft": MEDUSA, "verifier": SMALL},
+            id="medusa heads of another width",
+        ),
+        pytest.param(
+            Reason.HIDDEN_SIZE_MISMATCH,
+            VERIFIER,
+            {"method": "medusa", "draft": OLD_MEDUSA, "verifier": SMALL},
+            id="medusa heads that don't say their width, which the engine then takes for 4096",
+        ),
+        pytest.param(
+            Reason.VOCABULARY_MISMATCH,
+            VERIFIER,
+            {"method": "medusa", "draft": MEDUSA | {"vocab_size": 32000}},
+            id="medusa heads of another vocabulary",
+        ),
+        pytest.param(
+            Reason.TOKENS_UNFIT,
+            TOKENS,
+            {"method": "medusa", "draft": MEDUSA, "speculative": {"num_speculative_tokens": 4}},
+            id="more tokens than there are medusa heads",
+        ),
+        pytest.param(
+            Reason.TOKENS_UNFIT,
+            TOKENS,
+            {"method": "medusa", "draft": OLD_MEDUSA, "speculative": {"num_speculative_tokens": 5}},
+            id="more tokens than there are medusa heads, of the old format",
+        ),
+        pytest.param(
+            Reason.METHOD_UNSUPPORTED,
+            METHOD,
+            {"method": "mlp_speculator", "draft": MLP},
+            id="an MLP speculator, which the engine no longer runs",
+        ),
+        pytest.param(
+            Reason.VOCABULARY_MISMATCH,
+            VERIFIER,
+            {"method": "draft_model", "draft": load(LLAMA)},
+            id="a model of another family as a draft",
+        ),
+        pytest.param(
+            Reason.DRAFT_TENSOR_PARALLEL_INVALID,
+            "spec.speculation.draftTensorParallelSize",
+            {
+                "method": "draft_model",
+                "draft": SMALL_DRAFT,
+                "tensor": 4,
+                "speculative": {"draft_tensor_parallel_size": 1},
+            },
+            id="a model as a draft that isn't split as the verifier is",
+        ),
+        pytest.param(
+            Reason.PIPELINE_UNSUPPORTED,
+            PIPELINE,
+            {"method": "draft_model", "draft": SMALL_DRAFT, "pipeline": 2},
+            id="a model as a draft beside several stages",
+        ),
+        pytest.param(
+            Reason.PIPELINE_UNSUPPORTED,
+            PIPELINE,
+            {"verifier": QWEN3_CONFIG | {"architectures": ["Zamba2ForCausalLM"]}, "pipeline": 2},
+            id="a regular model that can't be spread over stages",
+        ),
+        pytest.param(
+            Reason.PIPELINE_UNSUPPORTED,
+            PIPELINE,
+            {"method": "mtp", "verifier": GLM, "pipeline": 2, "speculative": {"enable_adaptive_verification": True}},
+            id="adaptive verification over several stages",
+        ),
+        pytest.param(
+            Reason.VERIFIER_UNTAPPABLE,
+            METHOD,
+            {
+                "method": "eagle3",
+                "draft": RAW_EAGLE3,
+                "verifier": QWEN3_CONFIG | {"architectures": ["MixtralForCausalLM"]},
+            },
+            id="a verifier that the engine can't tap",
+        ),
+        pytest.param(
+            Reason.MTP_LAYERS_MISSING,
+            METHOD,
+            {"method": "mtp"},
+            id="a verifier of a type without layers for multi-token prediction",
+        ),
+        pytest.param(
+            Reason.MTP_LAYERS_MISSING,
+            METHOD,
+            {"method": "mtp", "verifier": GLM | {"num_nextn_predict_layers": 0}},
+            id="a verifier whose layers for multi-token prediction were taken out",
+        ),
+        pytest.param(
+            Reason.MTP_LAYERS_MISSING,
+            METHOD,
+            {"method": "mtp", "verifier": {"model_type": "deepseek_v41", "num_nextn_predict_layers": 1}},
+            id="a verifier whose layers are dspark's",
+        ),
+        pytest.param(
+            Reason.MTP_LAYERS_MISSING,
+            GIVEN,
+            {"method": "mtp", "draft": SMALL_DRAFT},
+            id="a model that is named as such layers and has none",
+        ),
+        pytest.param(
+            Reason.TOKENS_UNFIT,
+            TOKENS,
+            {"method": "mtp", "verifier": QWEN3_5},
+            id="three tokens of layers that make two at a time",
+        ),
+        pytest.param(
+            Reason.HIDDEN_SIZE_MISMATCH,
+            VERIFIER,
+            {
+                "method": "mtp",
+                "draft": {"model_type": "gemma4_assistant", "backbone_hidden_size": 1536},
+                "verifier": QWEN3_CONFIG,
+            },
+            id="an assistant of a verifier of another width",
+        ),
+        pytest.param(
+            Reason.SCHEDULE_UNSUPPORTED,
+            SCHEDULE,
+            {
+                "method": "ngram",
+                "data": 2,
+                "speculative": {"num_speculative_tokens_per_batch_size": [[1, 8, 3], [9, 64, 1]]},
+            },
+            id="a schedule with data parallelism",
+        ),
+        pytest.param(
+            Reason.SCHEDULE_UNSUPPORTED,
+            SCHEDULE,
+            {
+                "method": "medusa",
+                "draft": MEDUSA,
+                "speculative": {"num_speculative_tokens_per_batch_size": [[1, 8, 3], [9, 64, 1]]},
+            },
+            id="a schedule for medusa",
         ),
     ],
 )
-def test_without_a_recipe_the_method_and_its_draft_are_judged(given: dict[str, Any], reasons: list[Reason]) -> None:
-    assert [finding.reason for finding in findings(**PLAIN | given)] == reasons
+def test_without_a_recipe_the_method_and_its_draft_are_judged(reason: Reason, field: str, case: dict[str, Any]) -> None:
+    (finding,) = errors(judged(**case))
+    assert (finding.reason, finding.field) == (reason, field)
 
 
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
-    max_leaves=6,
+@pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param({}, id="a regular model"),
+        pytest.param({"method": "ngram", "tensor": 8, "pipeline": 2}, id="prompt lookup over stages"),
+        pytest.param(
+            {"method": "eagle", "draft": RAW_EAGLE, "tensor": 8}, id="an eagle head as its authors publish it"
+        ),
+        pytest.param({"method": "eagle3", "draft": RAW_EAGLE3, "tensor": 2}, id="an eagle3 head of other origin"),
+        pytest.param(
+            {"method": "eagle3", "draft": RAW_EAGLE3 | {"architectures": ["LlamaForCausalLM"]}},
+            id="an eagle3 head as its authors publish it",
+        ),
+        pytest.param(
+            {
+                "method": "eagle3",
+                "draft": RAW_EAGLE3 | {"eagle_config": {"use_aux_hidden_state": False}},
+                "verifier": QWEN3_CONFIG | {"num_hidden_layers": 6},
+            },
+            id="an eagle3 head that reads the last state, of a verifier too small to be tapped",
+        ),
+        pytest.param(
+            {"method": "dflash", "draft": DFLASH | {"dflash_config": {"target_layer_ids": [1, 17, 35]}}},
+            id="a dflash draft of other origin, which counts from 0",
+        ),
+        pytest.param(
+            {"method": "dspark", "verifier": {"model_type": "deepseek_v4"}}, id="dspark drafts inside the verifier"
+        ),
+        pytest.param({"method": "medusa", "draft": MEDUSA, "pipeline": 2}, id="medusa heads beside several stages"),
+        pytest.param({"method": "medusa", "draft": OLD_MEDUSA}, id="medusa heads of the old format"),
+        pytest.param({"method": "draft_model", "draft": SMALL_DRAFT, "tensor": 4}, id="a smaller model of the family"),
+        pytest.param(
+            {"method": "draft_model", "draft": load(LLAMA), "speculative": {"use_heterogeneous_vocab": True}},
+            id="a model of another family, where vocabularies may differ",
+        ),
+        pytest.param({"method": "mtp", "verifier": GLM}, id="a layer for multi-token prediction, used three times"),
+        pytest.param(
+            {"method": "mtp", "verifier": QWEN3_5, "speculative": {"num_speculative_tokens": 4}},
+            id="four tokens of layers that make two at a time",
+        ),
+        pytest.param(
+            {"method": "mtp", "verifier": QWEN3_5, "speculative": {"num_speculative_tokens": 1}},
+            id="one token of layers that make two at a time",
+        ),
+        pytest.param(
+            {"method": "mtp", "verifier": {"architectures": ["MiMoV2FlashForCausalLM"]}},
+            id="layers of which the engine runs the first",
+        ),
+        pytest.param(
+            {
+                "verifier": QWEN3_CONFIG | {"architectures": ["Zamba2ForCausalLM"]},
+                "pipeline": 2,
+                "flags": {"--model-impl": "transformers"},
+            },
+            id="a model that Transformers' implementation spreads over stages",
+        ),
+        pytest.param(
+            {"method": "ngram", "speculative": {"num_speculative_tokens_per_batch_size": [[1, 8, 3], [9, 64, 0]]}},
+            id="a schedule without data parallelism",
+        ),
+    ],
 )
-KEYS = [
-    *("architectures", "text_config", "thinker_config", "transformer_layer_config", "rope_scaling", "rope_parameters"),
-    *("hidden_size", "vocab_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "hc_mult"),
-    *("max_position_embeddings", "model_max_length", "draft_vocab_size", "target_hidden_size", "target_layer_ids"),
-    *("eagle_aux_hidden_state_layer_ids", "aux_hidden_state_layer_ids", "eagle_config", "dflash_config"),
-]
-CONFIG = st.dictionaries(st.sampled_from(KEYS), JSON | st.just(YARN), max_size=6)
+def test_what_is_a_draft_for_the_method_passes(case: dict[str, Any]) -> None:
+    assert judged(**case) == ()
 
 
-@given(draft=CONFIG, verifier=CONFIG, method=st.sampled_from(["eagle3", "dflash", "dspark", "draft_model", "ngram"]))
-def test_whatever_two_configs_hold_they_are_judged(
-    draft: dict[str, Any], verifier: dict[str, Any], method: str
+@pytest.mark.parametrize(
+    ("method", "draft", "name", "field"),
+    [
+        pytest.param("eagle3", SMALL_DRAFT, "org/qwen3-0.6b", GIVEN, id="a regular model as an eagle3 head"),
+        pytest.param("eagle", SMALL_DRAFT, "org/qwen3-0.6b", GIVEN, id="a regular model as an eagle head"),
+        pytest.param("dflash", SMALL_DRAFT, "org/qwen3-0.6b", GIVEN, id="a regular model as a dflash draft"),
+        pytest.param("medusa", SMALL_DRAFT, "org/qwen3-0.6b", GIVEN, id="a regular model as medusa heads"),
+        pytest.param("dspark", SMALL_DRAFT, "org/qwen3-0.6b", GIVEN, id="a regular model as a dspark draft"),
+        pytest.param("eagle", RAW_EAGLE3, "org/head", GIVEN, id="an eagle3 head as an eagle head"),
+        pytest.param("eagle3", MEDUSA, "org/head", GIVEN, id="medusa heads as an eagle3 head"),
+        pytest.param("draft_model", MEDUSA, "org/head", GIVEN, id="medusa heads as a model by itself"),
+        pytest.param("draft_model", RAW_EAGLE3, "org/head", GIVEN, id="an eagle3 head as a model by itself"),
+        pytest.param("draft_model", DFLASH, "org/head", GIVEN, id="a dflash draft as a model by itself"),
+        pytest.param("eagle3", MLP, "org/head", GIVEN, id="an MLP speculator as an eagle3 head"),
+        pytest.param(
+            "draft_model", GLM, "org/glm", GIVEN, id="a model that the engine takes for layers of the verifier's"
+        ),
+        pytest.param(
+            "draft_model",
+            SMALL_DRAFT,
+            "org/eagle3-like",
+            METHOD,
+            id="a draft whose name tells the engine something else",
+        ),
+        pytest.param(
+            "eagle",
+            RAW_EAGLE | {"architectures": ["Qwen2ForCausalLM"]},
+            "org/head",
+            GIVEN,
+            id="an eagle head of layers that the engine has no eagle for",
+        ),
+        pytest.param("dspark", None, "", GIVEN, id="dspark drafts inside a verifier that has none"),
+    ],
+)
+def test_a_draft_of_another_kind_than_the_method_takes_is_said_to_be_one(
+    method: str, draft: dict[str, Any] | None, name: str, field: str
 ) -> None:
-    pair = {"draft": draft, "verifier": verifier, "method": method, "max_model_len": 4096, "tensor": 4, "pipeline": 2}
-    for finding in findings(**PLAIN | pair):
+    (finding,) = judged(method, draft, name=name)
+    assert (finding.severity, finding.reason, finding.field) == (Severity.ERROR, Reason.DRAFT_UNFIT, field)
+
+
+def test_what_a_later_engine_may_know_is_a_warning_only() -> None:
+    for case in ({"method": "mtp"}, {"method": "eagle", "draft": RAW_EAGLE | {"architectures": ["NewForCausalLM"]}}):
+        (told,) = judged(**case, engine_version="0.32.1")
+        assert told.severity == Severity.ERROR
+        (told,) = judged(**case, engine_version="0.33.0")
+        assert told.severity == Severity.WARNING
+
+
+@pytest.mark.parametrize(
+    ("reason", "case"),
+    [
+        pytest.param(Reason.PACKAGE_MISSING, {"method": "suffix"}, id="a method whose package the image may not have"),
+        pytest.param(
+            Reason.MTP_LAYERS_MISSING,
+            {"method": "mtp", "verifier": {"model_type": "deepseek_v3"}},
+            id="layers for multi-token prediction that the config says nothing of",
+        ),
+        pytest.param(
+            Reason.EMBEDDING_OUT_OF_REACH,
+            {"method": "eagle3", "draft": RAW_EAGLE3, "pipeline": 2},
+            id="a head over several stages, which may have no embedding",
+        ),
+        pytest.param(
+            Reason.DRAFT_CONTEXT_SHORT,
+            {"method": "eagle", "draft": RAW_EAGLE | {"max_position_embeddings": 2048}},
+            id="a draft with a shorter context than the verifier's",
+        ),
+        pytest.param(
+            Reason.DRAFT_CONTEXT_SHORT,
+            {"method": "draft_model", "draft": SMALL_DRAFT | {"max_position_embeddings": 8192}, "max_model_len": 8193},
+            id="a draft with a shorter context than is asked for",
+        ),
+        pytest.param(
+            Reason.CONTEXT_TOO_LONG,
+            {"max_model_len": 50000, "allow_long_context": True},
+            id="a context that is too long, and allowed to be",
+        ),
+        pytest.param(
+            Reason.ACCELERATORS_EXCEED_NODE,
+            {"tensor": 8, "pipeline": 2, "accelerators_per_node": 8},
+            id="more accelerators than a node has",
+        ),
+        pytest.param(
+            Reason.ARCHITECTURE_UNKNOWN,
+            {"verifier": QWEN3_CONFIG | {"architectures": ["NewForCausalLM"]}},
+            id="an architecture that the engine doesn't implement",
+        ),
+    ],
+)
+def test_what_may_fail_or_disappoint_is_a_warning(reason: Reason, case: dict[str, Any]) -> None:
+    (finding,) = judged(**case)
+    assert (finding.severity, finding.reason) == (Severity.WARNING, reason)
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param(
+            {"method": "eagle", "draft": RAW_EAGLE | {"max_position_embeddings": 2048}, "max_model_len": 2048},
+            id="a draft whose context is as long as what is asked for",
+        ),
+        pytest.param(
+            {
+                "method": "eagle",
+                "draft": RAW_EAGLE | {"max_position_embeddings": 2048},
+                "flags": {"--max-model-len": "auto"},
+            },
+            id="a length that the engine chooses",
+        ),
+        pytest.param({"tensor": 8, "accelerators_per_node": 8}, id="as many accelerators as a node has"),
+        pytest.param(
+            {"verifier": QWEN3_CONFIG | {"architectures": ["NewForCausalLM"]}, "engine_version": "0.99.0"},
+            id="an architecture that a newer engine may have",
+        ),
+    ],
+)
+def test_what_gives_no_cause_for_a_warning_gives_none(case: dict[str, Any]) -> None:
+    assert judged(**case) == ()
+
+
+CODE = {"auto_map": {"AutoConfig": "configuration_new.NewConfig", "AutoModelForCausalLM": "modeling_new.New"}}
+NEW = QWEN3_CONFIG | {"architectures": ["NewForCausalLM"]}
+
+
+@pytest.mark.parametrize(
+    ("case", "reasons"),
+    [
+        pytest.param({"verifier": NEW | CODE}, [Reason.REMOTE_CODE_REFUSED], id="code beside a new architecture"),
+        pytest.param(
+            {"verifier": NEW | CODE, "allow_remote_code": True},
+            [Reason.REMOTE_CODE_REFUSED],
+            id="code that the installation allows, and the resource doesn't trust",
+        ),
+        pytest.param(
+            {"verifier": NEW | CODE, "allow_remote_code": True, "flags": {"--trust-remote-code": ""}},
+            [],
+            id="code that the installation allows, and the resource trusts",
+        ),
+        pytest.param({"verifier": QWEN3_CONFIG | CODE}, [], id="code beside an architecture that the engine has"),
+        pytest.param(
+            {"verifier": NEW | CODE | {"architectures": ["New", "LlamaForCausalLM"]}},
+            [],
+            id="a second architecture that the engine has",
+        ),
+        pytest.param({"verifier": NEW | CODE, "engine_version": "0.99.0"}, [], id="an engine that isn't known"),
+        pytest.param(
+            {"verifier": QWEN3_CONFIG | CODE | {"architectures": ["Qwen4ExpForCausalLM"]}, "engine_version": "0.20.0"},
+            [Reason.REMOTE_CODE_REFUSED],
+            id="code beside an architecture that a later engine has",
+        ),
+        pytest.param(
+            {"method": "draft_model", "draft": SMALL_DRAFT | CODE | {"architectures": ["NewForCausalLM"]}},
+            [Reason.REMOTE_CODE_REFUSED],
+            id="code beside a draft",
+        ),
+        pytest.param({"method": "eagle3", "draft": RAW_EAGLE3 | CODE}, [], id="code beside a head that the engine has"),
+        pytest.param(
+            {"verifier": NEW | {"auto_map": {"": "x.Y"}}}, [Reason.ARCHITECTURE_UNKNOWN], id="no code, only a map"
+        ),
+    ],
+)
+def test_code_of_a_repository_is_not_run(case: dict[str, Any], reasons: list[Reason]) -> None:
+    assert [finding.reason for finding in judged(**case)] == reasons
+
+
+def test_the_map_that_the_speculators_library_writes_is_no_code() -> None:
+    config = load(EAGLE3)
+    assert config["auto_map"], "the library writes one"
+    assert found(EAGLE3, QWEN3) == ()
+
+
+SHARDS = {"model-00001-of-00002.safetensors": 4, "model-00002-of-00002.safetensors": 4, "config.json": 1}
+
+
+@pytest.mark.parametrize(
+    ("files", "allowed", "reasons"),
+    [
+        pytest.param(None, False, [], id="files that were not listed"),
+        pytest.param(SHARDS, False, [], id="shards"),
+        pytest.param({"medusa_lm_head.safetensors": 4, "medusa_lm_head.pt": 4}, False, [], id="both forms"),
+        pytest.param({"config.json": 1}, False, [Reason.WEIGHTS_MISSING], id="no weights"),
+        pytest.param({}, True, [Reason.WEIGHTS_MISSING], id="nothing at all"),
+        pytest.param({"original/model.safetensors": 4}, False, [Reason.WEIGHTS_MISSING], id="weights in a folder"),
+        pytest.param({"training_args.bin": 4}, False, [Reason.WEIGHTS_MISSING], id="what a trainer left"),
+        pytest.param(
+            {"model-00001-of-00002.safetensors": 4}, False, [Reason.WEIGHTS_MISSING], id="a shard that is missing"
+        ),
+        pytest.param(
+            {"pytorch_model.bin": 4}, False, [Reason.PICKLED_WEIGHTS_REFUSED], id="pickled weights, which may run code"
+        ),
+        pytest.param({"model.ckpt": 4}, False, [Reason.PICKLED_WEIGHTS_REFUSED], id="a pickled checkpoint"),
+        pytest.param({"pytorch_model.bin": 4}, True, [], id="pickled weights that the installation allows"),
+        pytest.param({"model.ckpt": 4}, True, [Reason.WEIGHTS_MISSING], id="pickled weights that no engine reads"),
+    ],
+)
+def test_weights_are_there_whole_and_not_pickled(
+    files: dict[str, int] | None, allowed: bool, reasons: list[Reason]
+) -> None:
+    for verifier_files, draft_files, field in ((files, SHARDS, MODEL), (SHARDS, files, GIVEN)):
+        told = findings(
+            recipe=None,
+            speculative={"method": "eagle3", "num_speculative_tokens": 3},
+            draft=model(RAW_EAGLE3, files=draft_files),
+            verifier=model(QWEN3_CONFIG, files=verifier_files),
+            tensor=1,
+            pipeline=1,
+            max_model_len=None,
+            allow_pickled_weights=allowed,
+        )
+        assert [(finding.reason, finding.field) for finding in told] == [(reason, field) for reason in reasons]
+
+
+GIB = 2**30
+
+
+@pytest.mark.parametrize(
+    ("least", "required", "fitting", "reasons", "words"),
+    [
+        pytest.param(50, 60, {}, [], "", id="room for all"),
+        pytest.param(
+            50, 73, {}, [(Reason.MEMORY_TIGHT, "spec.accelerator")], "more memory", id="more than nine tenths"
+        ),
+        pytest.param(79, 90, {}, [(Reason.MEMORY_TIGHT, "spec.accelerator")], "", id="too much, some of it unsure"),
+        pytest.param(
+            81, 81, {}, [(Reason.MEMORY_INSUFFICIENT, "spec.accelerator")], "more memory", id="more than there is"
+        ),
+        pytest.param(
+            81,
+            81,
+            {"fitting_tensor": 2, "fitting_max_model_len": 8192},
+            [(Reason.MEMORY_INSUFFICIENT, TENSOR)],
+            "set spec.parallelism.tensor to 2, or set --max-model-len=8192",
+            id="more than there is, with two ways out",
+        ),
+        pytest.param(
+            81,
+            81,
+            {"fitting_max_model_len": 8192},
+            [(Reason.MEMORY_INSUFFICIENT, "spec.engine.args")],
+            "set --max-model-len=8192",
+            id="more than there is, unless requests are shorter",
+        ),
+    ],
+)
+def test_memory_is_held_against_what_the_engine_may_take(
+    least: int, required: int, fitting: dict[str, int], reasons: list[tuple[Reason, str]], words: str
+) -> None:
+    made = MemoryEstimate(
+        accelerators=1, available=80 * GIB, required=required * GIB, least=least * GIB, summary="so much", **fitting
+    )
+    told = judged(memory=made)
+    assert [(finding.reason, finding.field) for finding in told] == reasons
+    assert all("so much" in finding.evidence and words in finding.remedy for finding in told)
+
+
+def test_without_the_accelerators_memory_nothing_is_said_of_it() -> None:
+    assert judged(memory=MemoryEstimate(accelerators=1, required=2**50, least=2**50)) == ()
+
+
+def test_of_an_option_that_is_repeated_the_last_value_counts() -> None:
+    given = ["--kv-cache-dtype=fp8", "--kv-cache-dtype", "auto", "--no-enable-prefix-caching", "--max-model-len=4k"]
+    assert flags_of(fields_from(parse_args(given, "0.32.0")).rest) == {
+        "--kv-cache-dtype": "auto",
+        "--enable-prefix-caching": "false",
+        "--max-model-len": "4k",
+    }
+
+
+@given(
+    draft=CONFIG | st.none(),
+    verifier=CONFIG,
+    method=st.sampled_from(METHODS),
+    more=st.dictionaries(
+        st.sampled_from(["num_speculative_tokens_per_batch_size", "kv_cache_dtype"]), JSON, max_size=2
+    ),
+    files=st.dictionaries(st.text(max_size=8) | st.sampled_from([*SHARDS, "x.bin"]), st.integers(0, 2**70), max_size=3),
+)
+def test_whatever_two_configs_hold_they_are_judged(
+    draft: dict[str, Any] | None,
+    verifier: dict[str, Any],
+    method: str,
+    more: dict[str, Any],
+    files: dict[str, int],
+) -> None:
+    told = findings(
+        recipe=None,
+        speculative={"method": method, "num_speculative_tokens": 3, **more},
+        draft=model(draft, files=files) if draft is not None else None,
+        verifier=model(verifier, files=files),
+        tensor=4,
+        pipeline=2,
+        max_model_len=4096,
+        accelerators_per_node=4,
+    )
+    for finding in told:
         assert len(finding.message) < 1000
+    assert (context_length(verifier, engine_version="0.20.0") or 1) > 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 from typing import Any
 
 import pytest
@@ -473,3 +474,53 @@ async def test_what_the_installation_allows_is_rendered() -> None:
     }
     found = await resolve(resource(engine=engine), settings, Models().read)
     assert found.command[-2:] == ["--enable-lora", "--trust-remote-code"]
+
+
+def with_files(files: dict[str, int]) -> Any:
+    async def read(reference: Reference) -> Snapshot:
+        return dataclasses.replace(await Models().read(reference), files=files)
+
+    return read
+
+
+GIB = 2**30
+
+
+async def test_what_the_models_take_is_held_against_the_accelerators_and_kept() -> None:
+    read = with_files({"model.safetensors": 8 * GIB})
+    accelerator = {"memory": "20Gi"}
+    short = {"args": ["--max-model-len=4096"]}
+    found = await resolve(resource(accelerator=accelerator, engine=short), Settings(), read)
+    assert found.memory is not None
+    assert (found.memory.verifier_weights, found.memory.draft_weights) == (8 * GIB, 8 * GIB)
+    # 32 layers of the verifier and one of the draft, 8 heads of 128, twice two bytes.
+    assert found.memory.cache == 4096 * 33 * 2 * 8 * 128 * 2
+    assert found.memory.accelerator_memory == 20 * GIB
+
+    (finding,) = (await assess(resource(accelerator=accelerator), Settings(), read)).findings
+    assert (finding.reason, finding.field) == (Reason.MEMORY_INSUFFICIENT, "spec.parallelism.tensor")
+    assert finding.remedy == "set spec.parallelism.tensor to 2, or set --max-model-len=4352"
+
+    unknown = await resolve(resource(), Settings(), read)
+    assert unknown.memory is not None
+    assert (unknown.memory.available, unknown.warnings) == (None, [])
+
+
+async def test_pickled_weights_are_loaded_where_the_installation_says_so() -> None:
+    read = with_files({"pytorch_model.bin": GIB})
+    found = (await assess(resource(), Settings(), read)).findings
+    assert [(finding.reason, finding.field) for finding in found] == [
+        (Reason.PICKLED_WEIGHTS_REFUSED, "spec.verifier.uri"),
+        (Reason.PICKLED_WEIGHTS_REFUSED, "spec.model.uri"),
+    ]
+    assert (await assess(resource(), Settings(allow_pickled_weights=True), read)).findings == ()
+
+
+@pytest.mark.parametrize(("value", "severity"), [("1", Severity.WARNING), ("0", Severity.ERROR)])
+async def test_a_length_beyond_the_context_may_be_allowed(value: str, severity: Severity) -> None:
+    engine = {
+        "args": ["--max-model-len=200000"],
+        "env": [{"name": "VLLM_ALLOW_LONG_MAX_MODEL_LEN", "value": value}],
+    }
+    (finding,) = (await assessed(engine=engine)).findings
+    assert (finding.reason, finding.severity) == (Reason.CONTEXT_TOO_LONG, severity)

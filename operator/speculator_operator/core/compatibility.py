@@ -1,27 +1,45 @@
-"""Recipe x verifier x parallelism -> findings: what is known to fail, before a GPU is claimed.
+"""Recipe x verifier x engine x accelerators -> findings: what is known to fail, or may, before a GPU is claimed.
 
 Each rule restates one refusal or assertion of the engine, whose place is named beside it (paths are vLLM's, read in
-0.32.0). A rule that lacks a number says nothing: an absent key, an unknown layout, a default inside the engine are no
-findings. What a checkpoint itself has to hold, ``checkpoint`` has judged before.
+0.32.0). It is an error where the engine surely fails, or would do something else than it was told; where it may fail,
+or disappoint, it is a warning. A rule that lacks a number says nothing: an absent key, an unknown layout, a default
+inside the engine are no findings. What a checkpoint itself has to hold, ``checkpoint`` has judged before.
 """
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import cache
+from importlib import resources
+from typing import Any, TypeGuard
 
-from speculator_operator.api import Finding, Reason, Severity
-from speculator_operator.core import releases
-from speculator_operator.core.checkpoint import Recipe, is_speculators_checkpoint
+from speculator_operator.api import Finding, Identity, MemoryEstimate, Reason, Severity
+from speculator_operator.core import drafts, releases, weight_files
+from speculator_operator.core.checkpoint import Recipe, Snapshot, is_speculators_checkpoint
+from speculator_operator.core.engine_args import Argument
+from speculator_operator.core.memory import COMFORTABLE
+from speculator_operator.core.model_config import (
+    NOTHING,
+    Config,
+    architecture,
+    language_model,
+    number,
+    part,
+    size,
+    text,
+)
+from speculator_operator.core.weights import loaded_from
 
-#: Methods whose draft reads the verifier's hidden states, tapped at some of its layers.
-_TAPPING = frozenset({"eagle3", "dflash", "dspark"})
 #: A fine-tune adds tokens at the end of the vocabulary, and padding does likewise: a draft never proposes those, so a
 #: verifier with a few more is served well. One with many more speaks another vocabulary. (The speculators converter
 #: writes 128000 where a llama draft's source says nothing, and its verifier has 128256.)
 _ADDED_TOKENS = 1024
+
+#: The release that closed lists of the engine's were read in: a later one may know more.
+_LISTS_READ_IN = (0, 32)
 
 # Source: `supports_aux_hidden_states_over_pp`, and who bears it, since 0.30.0; until 0.29.0 the model runner
 # (v1/worker/gpu/model_runner.py) refused these methods with pipeline parallelism. The architectures are those that can
@@ -41,48 +59,96 @@ _TAPS_STAY_IN_A_STAGE = frozenset(
 # then, the config's length is taken as scaled.
 _YARN_SCALED_SINCE = releases.since("behaviour", "yarn_is_scaled")[:2]
 
+_VERIFIER = "spec.verifier.uri"
+_MODEL = "spec.model.uri"
+_GIVEN_DRAFT = "spec.speculation.config.model"
+_ANOTHER_VERIFIER = "use the verifier that the draft was trained for, or a quantized form of it"
+
 
 def _error(reason: Reason, evidence: str, remedy: str, field: str | None = None) -> Finding:
     return Finding(severity=Severity.ERROR, reason=reason, evidence=evidence, remedy=remedy, field=field)
 
 
+def _warning(reason: Reason, evidence: str, remedy: str, field: str | None = None) -> Finding:
+    return Finding(severity=Severity.WARNING, reason=reason, evidence=evidence, remedy=remedy, field=field)
+
+
 @dataclass(frozen=True)
-class _Pair:
-    """What the rules look at. ``draft`` and ``target`` are the parts of the configs that describe a language model."""
+class _Case:
+    """What the rules look at.
+
+    ``config`` is the draft's whole config, ``layer`` and ``target`` are the parts of draft's and verifier's that
+    describe a language model. ``given`` is the draft as read, None where the verifier holds it, or where the method has
+    none. ``field`` is what names it. ``served`` is the length that requests may have, None where it isn't known.
+    """
 
     recipe: Recipe | None
     method: str | None
-    config: Mapping[str, Any]
-    draft: Mapping[str, Any]
-    verifier: Mapping[str, Any]
-    target: Mapping[str, Any]
+    speculative: Mapping[str, Any]
+    given: Snapshot | None
+    config: Config
+    layer: Config
+    field: str
+    verifier: Snapshot
+    target: Config
     tensor: int
     pipeline: int
-    draft_tensor: int | None
+    data: int
     max_model_len: int | None
+    served: int | None
+    flags: Mapping[str, str]
     engine_version: str | None
+    allow_remote_code: bool
+    allow_pickled_weights: bool
+    allow_long_context: bool
+    accelerators_per_node: int | None
+    memory: MemoryEstimate | None
+
+    @property
+    def tokens(self) -> int | None:
+        return size(self.speculative, "num_speculative_tokens")
+
+    def closed(self, reason: Reason, evidence: str, remedy: str, field: str | None = None) -> Finding:
+        """A finding by a closed list of the engine's: an error up to the release that it was read in."""
+        known = not _newer_than(self.engine_version, _LISTS_READ_IN)
+        return (_error if known else _warning)(reason, evidence, remedy, field)
+
+    def implements(self, name: str) -> bool | None:
+        """Whether the engine has an architecture of its own; None where its release isn't known."""
+        version = self.engine_version or releases.newest()
+        if _release(version) is None or not releases.known(version):
+            return None
+        return releases.available("architecture", name, version) is True
 
 
 def findings(
     *,
     recipe: Recipe | None,
-    method: str | None,
-    draft: Mapping[str, Any] | None,
-    verifier: Mapping[str, Any],
+    speculative: Mapping[str, Any] | None,
+    draft: Snapshot | None,
+    verifier: Snapshot,
     tensor: int,
     pipeline: int,
-    draft_tensor: int | None,
+    data: int = 1,
     max_model_len: int | None,
+    flags: Mapping[str, str] = NOTHING,
     engine_version: str | None = None,
+    allow_remote_code: bool = False,
+    allow_pickled_weights: bool = False,
+    allow_long_context: bool = False,
+    accelerators_per_node: int | None = None,
+    memory: MemoryEstimate | None = None,
 ) -> tuple[Finding, ...]:
-    """What is known to fail, the most telling first.
+    """What is known to fail and what may: the most telling first, errors and warnings as they come.
 
-    ``method`` is the speculative method that the engine is given (the recipe's, where None), ``draft`` and
-    ``verifier`` are the two models' ``config.json``; a draft that is part of the verifier, or that needs no weights,
-    has none. ``max_model_len`` is None where no length is asked for, or where the engine is told to allow any. Without
-    an ``engine_version``, the newest is meant.
+    ``speculative`` is the speculative config that the engine gets, None where nothing is drafted; without its
+    ``method``, the recipe's is meant. ``draft`` is what was read of its ``model``: one that is part of the verifier, or
+    that needs no weights, is None. ``max_model_len`` is None where no length is asked for, or where the engine is to
+    choose one; ``flags`` are the engine's other options (``flags_of``). Without an ``engine_version``, the newest is
+    meant. What the installation or the resource allows beyond is under ``allow_...``; ``accelerators_per_node`` is the
+    most that a node has.
     """
-    if is_speculators_checkpoint(verifier):
+    if is_speculators_checkpoint(verifier.config):
         # The engine would swap it for the model that it names: maybe_override_with_speculators in
         # transformers_utils/config.py. Nothing else about it is worth a word.
         return (
@@ -90,138 +156,369 @@ def findings(
                 Reason.VERIFIER_IS_SPECULATOR,
                 "the verifier is itself a speculators checkpoint (its config.json has speculators_config)",
                 "set spec.verifier.uri to the model that the draft was trained for",
-                "spec.verifier.uri",
+                _VERIFIER,
             ),
         )
-    config = draft if draft is not None else recipe.config if recipe else {}
-    layer = config.get("transformer_layer_config")
-    pair = _Pair(
+    config = draft.config if draft is not None else recipe.config if recipe else NOTHING
+    target = language_model(verifier.config)
+    served = max_model_len
+    if served is None and "--max-model-len" not in flags:
+        served = context_length(target, engine_version=engine_version)
+    case = _Case(
         recipe=recipe,
-        method=method or (recipe.method if recipe else None),
+        method=text(speculative or NOTHING, "method") or (recipe.method if recipe else None),
+        speculative=speculative or NOTHING,
+        given=draft,
         config=config,
-        draft=layer if isinstance(layer, Mapping) else _language_model(config),
+        layer=part(config, "transformer_layer_config") or language_model(config),
+        field=_MODEL if recipe else _GIVEN_DRAFT,
         verifier=verifier,
-        target=_language_model(verifier),
+        target=target,
         tensor=tensor,
         pipeline=pipeline,
-        draft_tensor=draft_tensor,
+        data=data,
         max_model_len=max_model_len,
+        served=served,
+        flags=flags,
         engine_version=engine_version,
+        allow_remote_code=allow_remote_code,
+        allow_pickled_weights=allow_pickled_weights,
+        allow_long_context=allow_long_context,
+        accelerators_per_node=accelerators_per_node,
+        memory=memory,
     )
-    rules = (
-        hidden_size_mismatch,
-        vocabulary_mismatch,
-        auxiliary_layers_invalid,
-        heads_not_divisible,
-        draft_tensor_parallel_invalid,
-        pipeline_unsupported,
-        context_too_long,
-    )
-    return tuple(finding for rule in rules for finding in rule(pair))
+    unfit = tuple(finding for rule in _OF_THE_KIND for finding in rule(case))
+    # The numbers of a draft that is none for the method would only confuse.
+    rules = _OF_ALL if unfit else (*_OF_THE_DRAFT, *_OF_ALL)
+    return (*unfit, *(finding for rule in rules for finding in rule(case)))
 
 
-def hidden_size_mismatch(pair: _Pair) -> Iterator[Finding]:
-    """The tapped states enter the draft's ``fc``, whose input is ``target_hidden_size`` per tapped layer.
+def flags_of(arguments: Iterable[Argument]) -> dict[str, str]:
+    """The last value of each option that was given whole, by the option's name; ``false`` for a ``--no-`` form."""
+    return {
+        argument.name: "false"
+        if argument.option.startswith("--no-") and not argument.name.startswith("--no-")
+        else " ".join(argument.values)
+        for argument in arguments
+        if argument.path is None
+    }
+
+
+def method_unsupported(case: _Case) -> Iterator[Finding]:
+    """A method that the engine knows by name only.
+
+    Source: the end of ``_SPECULATIVE_DECODING_MODELS`` in model_executor/models/registry.py, and the choice of a
+    drafter in v1/worker/gpu_model_runner.py.
+    """
+    if case.method == "mlp_speculator":
+        yield case.closed(
+            Reason.METHOD_UNSUPPORTED,
+            "the engine has no implementation of MLP speculators since its first generation ended",
+            "choose another method, such as ngram, which needs no draft",
+            "spec.speculation.config.method",
+        )
+
+
+def package_missing(case: _Case) -> Iterator[Finding]:
+    """A method whose code isn't the engine's. Source: ``_validate_suffix_decoding`` in config/speculative.py."""
+    if case.method == "suffix":
+        yield _warning(
+            Reason.PACKAGE_MISSING,
+            "method suffix needs the Python package arctic-inference, which vLLM's own images don't have",
+            "name an image that has it in spec.engine.image, or use method ngram",
+            "spec.engine.image",
+        )
+
+
+def draft_unfit(case: _Case) -> Iterator[Finding]:
+    """The draft is one for the method. Where it isn't, the engine fails, or runs another method than it was told.
+
+    Source: ``SpeculativeConfig.__post_init__`` in config/speculative.py. A speculators checkpoint says itself what it
+    is.
+    """
+    method, config = case.method, case.config
+    if method is None or case.given is None or case.recipe is not None or is_speculators_checkpoint(config):
+        return
+    kind = drafts.kind(config)
+    if kind not in _KINDS.get(method, (kind,)):
+        what = _KIND_IN_WORDS.get(kind or "", f"one for method {kind}")
+        yield _error(
+            Reason.DRAFT_UNFIT,
+            f"by its config.json the draft is {what}, and the method is {method}",
+            f"name a draft for {method}, or set method to {'draft_model' if kind == 'regular' else kind}",
+            case.field,
+        )
+    elif method == "draft_model" and (layers := drafts.mtp_layers(config)) and layers.count != 0:
+        yield case.closed(
+            Reason.DRAFT_UNFIT,
+            f"the engine takes any draft of type {text(config, 'model_type') or architecture(config)} for layers that "
+            "predict several tokens of the verifier's, and would not run it by itself",
+            "use another model as the draft",
+            case.field,
+        )
+    elif method in drafts.ARCHITECTURES and drafts.mtp_layers(config) is None:
+        yield from _head_unfit(case, method, drafts.head_architecture(method, config))
+
+
+def _head_unfit(case: _Case, method: str, name: str) -> Iterator[Finding]:
+    """Source: ``EAGLEConfig`` in transformers_utils/configs/eagle.py, and the registry of models."""
+    names = drafts.ARCHITECTURES[method]
+    implemented = case.implements(name) if name else None
+    if name and name not in names and implemented is not True:
+        yield case.closed(
+            Reason.DRAFT_UNFIT,
+            f"the draft's architecture is {architecture(case.config)}, and the engine has no {method} draft {name}",
+            f"use a draft of one of these: {', '.join(sorted(names))}",
+            case.field,
+        )
+    elif implemented is False:
+        yield _error(
+            Reason.DRAFT_UNFIT,
+            f"the draft's architecture is {architecture(case.config)}, which engine {case.engine_version} doesn't have",
+            "set spec.engine.image to a newer engine, or use another draft",
+            "spec.engine.image",
+        )
+
+
+def drafts_not_inside(case: _Case) -> Iterator[Finding]:
+    """Without a model of its own, dspark takes the drafts in the verifier's checkpoint, of the one family that has
+    them. Source: the dspark branches of ``SpeculativeConfig.__post_init__``."""
+    kind = text(case.verifier.config, "model_type")
+    if case.method == "dspark" and case.given is None and kind not in drafts.DSPARK_INSIDE:
+        yield case.closed(
+            Reason.DRAFT_UNFIT,
+            "method dspark without a model takes the drafts in the verifier's own checkpoint, and only those of "
+            f"{' and '.join(sorted(drafts.DSPARK_INSIDE))} have some",
+            "name the draft's repository",
+            _GIVEN_DRAFT,
+        )
+
+
+def name_misleading(case: _Case) -> Iterator[Finding]:
+    """The engine reads the method out of the draft's name, whatever it is told, unless it is told one of these four.
+
+    Source: "Automatically detect the method" in ``SpeculativeConfig.__post_init__``.
+    """
+    if case.method in drafts.HEADS or (case.given is None and case.method != "mtp"):
+        return
+    loaded = _loaded_draft(case)
+    if named := drafts.method_by_name(loaded):
+        yield case.closed(
+            Reason.DRAFT_UNFIT,
+            f"the engine takes a model for a draft of method {named} if its name says so, as {loaded[:200]} does, and "
+            f"would not run method {case.method}",
+            f"set method to {named} if it is one, or serve it under another name",
+            "spec.speculation.config.method",
+        )
+
+
+def _loaded_draft(case: _Case) -> str:
+    """What the engine is told to load as the draft."""
+    given = case.speculative.get("model")
+    if isinstance(given, str):
+        return given
+    model, role = (case.given, "draft") if case.given else (case.verifier, "verifier")
+    return loaded_from(Identity(uri=model.uri), role).uri
+
+
+#: The kinds of drafts that a method takes. An unplain one may be a head of its authors' own format.
+_KINDS: Mapping[str, tuple[str | None, ...]] = {
+    "draft_model": ("regular", None),
+    "dflash": ("dflash", None),
+    "dspark": ("dspark", None),
+    "eagle": ("eagle", None),
+    "eagle3": ("eagle3", None),
+    "medusa": ("medusa", None),
+    "mlp_speculator": ("mlp_speculator", None),
+}
+_KIND_IN_WORDS = {"regular": "a model that speaks by itself", "mtp": "layers that predict several tokens of a verifier"}
+
+
+def mtp_layers_missing(case: _Case) -> Iterator[Finding]:
+    """The verifier (or the draft that is named) has layers for multi-token prediction that the engine knows.
+
+    Source: ``SpeculativeConfig.hf_config_override`` in config/speculative.py; a count of 0 ends in a division by it.
+    """
+    if case.method != "mtp":
+        return
+    config = case.given.config if case.given else case.verifier.config
+    whose = "the draft" if case.given else "the verifier"
+    field = _GIVEN_DRAFT if case.given else "spec.speculation.config.method"
+    remedy = "choose another method" if case.given is None else "name another draft, or choose another method"
+    found = drafts.mtp_layers(config)
+    if found is None:
+        kind = text(config, "model_type") or architecture(config) or "unknown"
+        evidence = f"{whose} is of type {kind}, of which the engine knows no layers for multi-token prediction"
+        yield case.closed(Reason.MTP_LAYERS_MISSING, evidence, remedy, field)
+    elif found.count == 0:
+        evidence = f"{whose} has no layers for multi-token prediction: {found.key} is 0, or absent"
+        yield _error(Reason.MTP_LAYERS_MISSING, evidence, remedy, field)
+    elif found.count is None and found.key:
+        evidence = f"{whose}'s config.json doesn't say that it has layers for multi-token prediction ({found.key})"
+        yield _warning(Reason.MTP_LAYERS_MISSING, evidence, f"check that it has, or {remedy}", field)
+
+
+def tokens_unfit(case: _Case) -> Iterator[Finding]:
+    """The number of tokens is one that the draft's layers or heads can propose.
+
+    Source: "Ensure divisibility for MTP module reuse" in config/speculative.py; medusa gets as many heads as tokens
+    (``MedusaConfig``), and ``track_weights_loading`` in model_executor/model_loader/default_loader.py misses the
+    weights of those that the checkpoint doesn't have.
+    """
+    tokens = case.tokens
+    if tokens is None:
+        return
+    field = "spec.speculation.numSpeculativeTokens"
+    if case.method == "mtp":
+        found = drafts.mtp_layers(case.config if case.given else case.verifier.config)
+        step = found.count if found else None
+        if step and tokens > step and tokens % step:
+            yield _error(
+                Reason.TOKENS_UNFIT,
+                f"{tokens} tokens are to be proposed, and the draft's layers make {step} at a time",
+                f"set it to a multiple of {step}, such as {tokens - tokens % step}",
+                field,
+            )
+    elif case.method == "medusa":
+        heads = next((size(case.config, key) for key in case.config if "num" in key and "heads" in key), None)
+        if heads and tokens > heads:
+            yield _error(
+                Reason.TOKENS_UNFIT,
+                f"{tokens} tokens are to be proposed, and the draft has {heads} heads, one for each",
+                f"set it to {heads} or less",
+                field,
+            )
+
+
+def hidden_size_mismatch(case: _Case) -> Iterator[Finding]:
+    """The verifier's hidden states enter the draft: tapped ones its ``fc``, the last ones an eagle or medusa head.
 
     Source: ``fc_input_size`` in model_executor/models/{llama,qwen3}_eagle3.py, ``_get_dflash_fc_input_size`` in
-    qwen3_dflash.py: the draft's own ``hidden_size`` where it names no other.
+    qwen3_dflash.py: the draft's own ``hidden_size`` where it names no other; ``fc`` in llama_eagle.py;
+    ``ResidualBlock`` in medusa.py, whose config has a size of its own where none is given; ``pre_projection`` in
+    gemma4_mtp.py.
     """
-    if pair.method not in _TAPPING or _size(pair.target, "hc_mult"):
+    actual = size(case.target, "hidden_size")
+    if size(case.target, "hc_mult") or actual is None:
         # A verifier with several residual streams (hc_mult) is tapped at a multiple of its hidden size.
         return
-    expected = _draft_size(pair, "target_hidden_size") or _size(pair.draft, "hidden_size")
-    actual = _size(pair.target, "hidden_size")
-    if expected and actual and expected != actual:
+    expected = None
+    if case.method in drafts.TAPPING:
+        expected = _draft_size(case, "target_hidden_size") or size(case.layer, "hidden_size")
+    elif case.method == "eagle":
+        expected = size(case.layer, "hidden_size")
+    elif case.method == "medusa":
+        expected = size(case.config, "hidden_size") if "hidden_size" in case.config else _MEDUSA_HIDDEN_SIZE
+    elif case.method == "mtp" and case.given:
+        expected = size(case.config, "backbone_hidden_size")
+    if expected and expected != actual:
         yield _error(
             Reason.HIDDEN_SIZE_MISMATCH,
             f"the draft reads hidden states of size {expected}, and the verifier's have {actual}",
-            "use the verifier that the draft was trained for, or a quantized form of it",
-            "spec.verifier.uri",
+            _ANOTHER_VERIFIER,
+            _VERIFIER,
         )
 
 
-def vocabulary_mismatch(pair: _Pair) -> Iterator[Finding]:
+_MEDUSA_HIDDEN_SIZE = 4096
+
+
+def vocabulary_mismatch(case: _Case) -> Iterator[Finding]:
     """A draft proposes token ids of the verifier's vocabulary, or of a part of it.
 
     Source: ``verify_equal_vocab_size_if_draft_model`` in config/speculative.py; ``compute_logits`` in
-    model_executor/models/{llama_eagle3,qwen3_dflash}.py. A dspark draft may have a padded or extended vocabulary
+    model_executor/models/{llama_eagle3,qwen3_dflash}.py; ``VocabParallelEmbedding.weight_loader`` for the heads of
+    medusa, which are built for the verifier's vocabulary. A dspark draft may have a padded or extended vocabulary
     (qwen3_dspark.py), so it is only held to what it is too small for.
     """
-    target = _size(pair.target, "vocab_size")
-    whole = _size(pair.draft, "vocab_size")
+    target = size(case.target, "vocab_size")
+    whole = size(case.layer, "vocab_size")
     if target is None:
         return
     problem = None
-    if pair.method == "draft_model" and whole and whole != target:
-        problem = f"the draft's vocabulary has {whole} tokens, and must be the verifier's, which has {target}"
-    elif pair.method in _TAPPING:
-        part = _draft_size(pair, "draft_vocab_size")
-        most = None if pair.method == "dspark" else target
-        if part and most and part > most:
-            problem = f"draft_vocab_size is {part}, more than the verifier's {target} tokens"
+    if case.method == "draft_model" and whole and whole != target:
+        if case.speculative.get("use_heterogeneous_vocab") is not True:
+            problem = f"the draft's vocabulary has {whole} tokens, and must be the verifier's, which has {target}"
+    elif case.method == "medusa" and whole and whole != target:
+        problem = f"the draft's heads are for a vocabulary of {whole} tokens, and the verifier has {target}"
+    elif case.method in drafts.HEADS:
+        draft_part = _draft_size(case, "draft_vocab_size")
+        most = None if case.method == "dspark" else target
+        if draft_part and most and draft_part > most:
+            problem = f"draft_vocab_size is {draft_part}, more than the verifier's {target} tokens"
         elif whole and not target - _ADDED_TOKENS <= whole <= (most or whole):
             problem = f"the draft was trained for a vocabulary of {whole} tokens, and the verifier has {target}"
     if problem:
-        yield _error(
-            Reason.VOCABULARY_MISMATCH,
-            problem,
-            "use the verifier that the draft was trained for, or a quantized form of it",
-            "spec.verifier.uri",
+        yield _error(Reason.VOCABULARY_MISMATCH, problem, _ANOTHER_VERIFIER, _VERIFIER)
+
+
+def verifier_untappable(case: _Case) -> Iterator[Finding]:
+    """The engine's model hands out its hidden states.
+
+    Source: ``set_eagle3_aux_hidden_state_layers`` in v1/worker/gpu/spec_decode/eagle/eagle3_utils.py.
+    """
+    name = architecture(case.verifier.config)
+    if case.method in drafts.TAPPING and name in _models("without_taps") and not _by_transformers(case):
+        yield case.closed(
+            Reason.VERIFIER_UNTAPPABLE,
+            f"method {case.method} reads hidden states of the verifier, and the engine's {name} doesn't hand them out",
+            "choose a method that reads none, such as ngram or draft_model",
+            "spec.speculation.config.method" if case.recipe is None else _VERIFIER,
         )
 
 
-def auxiliary_layers_invalid(pair: _Pair) -> Iterator[Finding]:
+def auxiliary_layers_invalid(case: _Case) -> Iterator[Finding]:
     """The tapped layers are there, and as many as the draft's ``fc`` expects.
 
     Source: ``EagleModelMixin`` in model_executor/models/interfaces.py: states are taken before the first layer (0) and
     after each (1 to n), every number once; ``get_eagle3_default_aux_hidden_state_layers`` there for the default. A
     speculators draft of llama layers expects 3 whatever its list says (``num_aux_hidden_states`` in llama_eagle3.py).
     """
-    count = _size(pair.target, "num_hidden_layers")
-    if pair.method not in _TAPPING or count is None:
+    count = size(case.target, "num_hidden_layers")
+    if case.method not in drafts.TAPPING or count is None:
         return
-    named = _named_layers(pair)
-    if named is None and pair.method != "eagle3":
+    named = _named_layers(case)
+    if named is None and (case.method != "eagle3" or _reads_last_state(case)):
         return
     layers = named or [2, count // 2, count - 3]
     listed = ", ".join(map(str, layers[:16])) + (", ..." if len(layers) > 16 else "")
     taps = f"the draft taps the verifier's layers {listed}" + ("" if named else ", the engine's default")
     remedy = "use the verifier that the draft was trained for"
     if not all(0 <= layer <= count for layer in layers):
-        yield _error(Reason.AUXILIARY_LAYERS_INVALID, f"{taps}, and it has {count}", remedy, "spec.verifier.uri")
+        yield _error(Reason.AUXILIARY_LAYERS_INVALID, f"{taps}, and it has {count}", remedy, _VERIFIER)
     elif len(set(layers)) < len(layers):
         yield _error(
             Reason.AUXILIARY_LAYERS_INVALID,
             f"{taps}, and each can be tapped once only",
             f"{remedy}, or correct the checkpoint's list",
-            "spec.verifier.uri",
+            _VERIFIER,
         )
-    elif pair.method == "eagle3" and pair.recipe and pair.draft.get("model_type", "llama") == "llama":
-        expected = _size(pair.draft, "num_aux_hidden_states") or 3
+    elif case.method == "eagle3" and case.recipe and case.layer.get("model_type", "llama") == "llama":
+        expected = size(case.layer, "num_aux_hidden_states") or 3
         if len(layers) != expected:
             yield _error(
                 Reason.AUXILIARY_LAYERS_INVALID,
                 f"{taps}, and the engine builds drafts of llama layers for {expected} of them",
                 "use another checkpoint",
-                "spec.model.uri",
+                _MODEL,
             )
 
 
-def heads_not_divisible(pair: _Pair) -> Iterator[Finding]:
+def heads_not_divisible(case: _Case) -> Iterator[Finding]:
     """Heads are split over the GPUs; key-value heads too, or each is kept by as many GPUs.
 
     Source: ``ModelConfig.verify_with_parallel_config`` in config/model.py; the attention of
     model_executor/models/{llama,qwen3,qwen3_dflash}.py asserts the key-value heads. A draft is built inside the
     verifier's tensor parallel group, whatever its own size is said to be.
     """
-    drafts = pair.method in _TAPPING | {"eagle", "draft_model"}
-    for model, config in (("verifier", pair.target), ("draft", pair.draft if drafts else {})):
-        heads = _size(config, "num_attention_heads")
-        groups = _size(config, "num_key_value_heads")
-        if heads and heads % pair.tensor:
-            yield _heads_finding(f"the {model} has {heads} attention heads", pair.tensor)
-        elif groups and "kv_lora_rank" not in config and groups % pair.tensor and pair.tensor % groups:
-            yield _heads_finding(f"the {model} has {groups} key-value heads", pair.tensor)
+    splits = case.method in drafts.HEADS | {"draft_model"}
+    for model, config in (("verifier", case.target), ("draft", case.layer if splits else NOTHING)):
+        heads = size(config, "num_attention_heads")
+        groups = size(config, "num_key_value_heads")
+        if heads and heads % case.tensor:
+            yield _heads_finding(f"the {model} has {heads} attention heads", case.tensor)
+        elif groups and "kv_lora_rank" not in config and groups % case.tensor and case.tensor % groups:
+            yield _heads_finding(f"the {model} has {groups} key-value heads", case.tensor)
 
 
 def _heads_finding(what: str, tensor: int) -> Finding:
@@ -233,71 +530,278 @@ def _heads_finding(what: str, tensor: int) -> Finding:
     )
 
 
-def draft_tensor_parallel_invalid(pair: _Pair) -> Iterator[Finding]:
-    """The draft runs whole on each GPU, or is split as the verifier is.
+def draft_tensor_parallel_invalid(case: _Case) -> Iterator[Finding]:
+    """The draft runs whole on each GPU, or is split as the verifier is; a model that speaks by itself is split.
 
-    Source: ``SpeculativeConfig._verify_and_get_draft_tp`` in config/speculative.py.
+    Source: ``SpeculativeConfig._verify_and_get_draft_tp`` in config/speculative.py; ``_raise_if_draft_tp_mismatch`` in
+    v1/spec_decode/draft_model.py.
     """
-    size = pair.draft_tensor
-    allowed = sorted({1, pair.tensor})
-    if size is not None and size not in allowed:
+    given = number(case.speculative, "draft_tensor_parallel_size")
+    allowed = sorted({case.tensor} if case.method == "draft_model" else {1, case.tensor})
+    if given is not None and given not in allowed:
         yield _error(
             Reason.DRAFT_TENSOR_PARALLEL_INVALID,
-            f"the draft's tensor parallel size is {size}, and can only be {' or '.join(map(str, allowed))}",
+            f"the draft's tensor parallel size is {given}, and can only be {' or '.join(map(str, allowed))}",
             "set spec.speculation.draftTensorParallelSize to that, or leave it out",
             "spec.speculation.draftTensorParallelSize",
         )
 
 
-def pipeline_unsupported(pair: _Pair) -> Iterator[Finding]:
-    """With pipeline parallelism, tapped states have to be handed from stage to stage.
+def pipeline_unsupported(case: _Case) -> Iterator[Finding]:
+    """With pipeline parallelism, the verifier has to be made for it, and so has what the method reads of it.
 
-    Source: ``verify_supports_aux_hidden_states_over_pp`` in v1/worker/gpu/spec_decode/eagle/eagle3_utils.py. Parallel
-    drafting with eagle3 runs on the older model runner (``_get_v2_model_runner_unsupported_features`` in
-    config/vllm.py), which taps the last stage only (v1/worker/gpu_model_runner.py).
+    Source: ``verify_with_parallel_config`` in config/model.py for the verifier;
+    ``verify_supports_aux_hidden_states_over_pp`` in v1/worker/gpu/spec_decode/eagle/eagle3_utils.py for tapped states.
+    Parallel drafting with eagle3 runs on the older model runner (``_get_v2_model_runner_unsupported_features`` in
+    config/vllm.py), which taps the last stage only (v1/worker/gpu_model_runner.py). A model that drafts by itself is
+    built within the last stage, and takes itself for a part of it (``LlamaModel.forward`` in
+    model_executor/models/llama.py). ``_validate_adaptive_verification`` in config/vllm.py.
     """
-    if pair.pipeline <= 1 or pair.method not in _TAPPING:
+    if case.pipeline <= 1:
         return
-    architectures = pair.verifier.get("architectures")
-    first = architectures[0] if isinstance(architectures, list) and architectures else None
-    if _older_than(pair.engine_version, _TAPS_CROSS_STAGES_SINCE):
-        why = f"engine {pair.engine_version} doesn't run {pair.method} over several stages"
-    elif pair.recipe and pair.method == "eagle3" and pair.recipe.locked.get("parallel_drafting"):
-        why = f"the engine doesn't run {pair.recipe.algorithm} over several stages"
-    elif isinstance(first, str) and first in _TAPS_STAY_IN_A_STAGE:
-        why = f"the engine's {first} doesn't hand what {pair.method} taps from stage to stage"
+    name = architecture(case.verifier.config)
+    listed = False
+    if name in _models("without_pipeline") and not _by_transformers(case):
+        why, listed = f"the engine's {name} can't be spread over several stages", True
+    elif case.method == "draft_model":
+        why = "the engine can't run a draft that is a model by itself beside several stages"
+    elif case.speculative.get("enable_adaptive_verification") is True:
+        why = "enable_adaptive_verification doesn't work over several stages"
+    elif case.method not in drafts.TAPPING:
+        return
+    elif _older_than(case.engine_version, _TAPS_CROSS_STAGES_SINCE):
+        why = f"engine {case.engine_version} doesn't run {case.method} over several stages"
+    elif case.method == "eagle3" and case.recipe and case.recipe.locked.get("parallel_drafting"):
+        why = f"the engine doesn't run {case.recipe.algorithm} over several stages"
+    elif case.method == "eagle3" and case.speculative.get("parallel_drafting") is True:
+        why = "the engine doesn't draft in parallel over several stages"
+    elif name in _TAPS_STAY_IN_A_STAGE:
+        why, listed = f"the engine's {name} doesn't hand what {case.method} taps from stage to stage", True
     else:
         return
-    yield _error(
+    yield (case.closed if listed else _error)(
         Reason.PIPELINE_UNSUPPORTED,
-        f"spec.parallelism.pipeline is {pair.pipeline}, and {why}",
+        f"spec.parallelism.pipeline is {case.pipeline}, and {why}",
         "set it to 1, and spec.parallelism.tensor higher",
         "spec.parallelism.pipeline",
     )
 
 
-def context_too_long(pair: _Pair) -> Iterator[Finding]:
+def embedding_out_of_reach(case: _Case) -> Iterator[Finding]:
+    """Over several stages, a head needs an embedding of its own: the verifier's is on the first stage, and drafts are
+    made on the last. Heads in their authors' format often have none.
+
+    Source: ``maybe_share_target_embed`` in v1/worker/gpu/spec_decode/eagle/utils.py.
+    """
+    if case.pipeline > 1 and case.method in drafts.HEADS and case.given and case.recipe is None:
+        yield _warning(
+            Reason.EMBEDDING_OUT_OF_REACH,
+            f"spec.parallelism.pipeline is {case.pipeline}, and then the draft needs an embedding of its own",
+            "check that its checkpoint has weights for embed_tokens, or set it to 1",
+            "spec.parallelism.pipeline",
+        )
+
+
+def schedule_unsupported(case: _Case) -> Iterator[Finding]:
+    """A schedule of tokens by batch size is followed.
+
+    Source: ``_maybe_disable_dynamic_sd_for_data_parallel`` in config/vllm.py; ``MedusaProposer.propose`` in
+    v1/spec_decode/medusa.py asserts the whole number of tokens.
+    """
+    schedule = case.speculative.get("num_speculative_tokens_per_batch_size")
+    if not isinstance(schedule, list):
+        return
+    field = "spec.speculation.config.num_speculative_tokens_per_batch_size"
+    if case.data > 1:
+        yield _error(
+            Reason.SCHEDULE_UNSUPPORTED,
+            f"a schedule of tokens by batch size is given, and the engine drops it with data parallelism ({case.data})",
+            "leave the schedule out, or use spec.replicas in place of data parallelism",
+            field,
+        )
+    fewer = any(isinstance(entry, list) and entry and entry[-1] != case.tokens for entry in schedule)
+    if case.method == "medusa" and fewer:
+        yield _error(
+            Reason.SCHEDULE_UNSUPPORTED,
+            f"a schedule of tokens by batch size is given, and medusa always proposes all {case.tokens}",
+            "leave the schedule out",
+            field,
+        )
+
+
+def accelerators_exceed_node(case: _Case) -> Iterator[Finding]:
+    """A pod runs on one node."""
+    count, most = case.tensor * case.pipeline, case.accelerators_per_node
+    if most is not None and count > most:
+        yield _warning(
+            Reason.ACCELERATORS_EXCEED_NODE,
+            f"a pod takes {count} accelerators (tensor {case.tensor} x pipeline {case.pipeline}), and no node that is "
+            f"known of has more than {most}",
+            "lower spec.parallelism, or name the product in spec.accelerator if its nodes have more",
+            "spec.parallelism.tensor",
+        )
+
+
+def context_too_long(case: _Case) -> Iterator[Finding]:
     """The length asked for is within the verifier's context.
 
     Source: ``_get_and_verify_max_len`` in config/model.py; its environment variable VLLM_ALLOW_LONG_MAX_MODEL_LEN
-    lifts the rule.
+    makes it a warning there, too.
     """
-    limit = context_length(pair.target, engine_version=pair.engine_version)
-    asked = pair.max_model_len
+    limit = context_length(case.target, engine_version=case.engine_version)
+    asked = case.max_model_len
     if limit is not None and asked is not None and asked > limit:
-        yield _error(
+        yield (_warning if case.allow_long_context else _error)(
             Reason.CONTEXT_TOO_LONG,
-            f"--max-model-len is {asked}, and the verifier's context has {limit} tokens",
+            f"--max-model-len is {min(asked, 10**15)}, and the verifier's context has {limit} tokens",
             "ask for no more than that",
             "spec.engine.args",
         )
 
 
-def context_length(model: Mapping[str, Any], *, engine_version: str | None) -> int | None:
+def draft_context_short(case: _Case) -> Iterator[Finding]:
+    """The draft's context is as long as requests may be.
+
+    Source: ``_input_fits_in_drafter`` in v1/worker/gpu_model_runner.py, where drafting ends; the newer runner
+    (v1/worker/gpu) goes on, with positions that the draft has not seen in training.
+    """
+    if case.method not in drafts.HEADS | {"draft_model"}:
+        return
+    length = context_length(case.layer, engine_version=case.engine_version)
+    if length is not None and case.served is not None and length < case.served:
+        yield _warning(
+            Reason.DRAFT_CONTEXT_SHORT,
+            f"requests may have {min(case.served, 10**15)} tokens, and the draft's context has {length}: beyond it "
+            "nothing is drafted, or little is accepted",
+            f"set --max-model-len={length} if that is enough, or use a draft with a longer context",
+            "spec.engine.args",
+        )
+
+
+def remote_code_refused(case: _Case) -> Iterator[Finding]:
+    """Models run with the engine's own code. What it doesn't implement, and what brings code along, needs that code.
+
+    Source: ``_try_resolve_transformers`` in model_executor/models/registry.py; ``HFConfigParser.parse`` in
+    transformers_utils/config.py. The speculators library writes an ``auto_map`` of its own, which names no class of
+    Transformers'.
+    """
+    models = [("verifier", case.verifier.config, _VERIFIER if case.recipe else _MODEL)]
+    if case.given is not None and case.method == "draft_model":
+        models.append(("draft", case.config, case.field))
+    for whose, config, field in models:
+        names = config.get("architectures")
+        known = [case.implements(name) for name in names[:16] if isinstance(name, str)] if _is_list(names) else []
+        if not known or any(known) or None in known:
+            continue
+        what = f"the {whose}'s architecture is {architecture(config)}, which the engine doesn't implement"
+        if not any(isinstance(key, str) and key.startswith("Auto") for key in part(config, "auto_map")):
+            yield _warning(
+                Reason.ARCHITECTURE_UNKNOWN,
+                f"{what}; Transformers may, and then it runs slower, or not at all",
+                "use a model of another architecture, or a newer engine",
+                field,
+            )
+            continue
+        brings = f"{what}: its repository brings code along (auto_map in its config.json)"
+        if not case.allow_remote_code:
+            remedy = "use a model that the engine implements, or ask whoever runs the operator to allow remote code"
+            yield _error(Reason.REMOTE_CODE_REFUSED, f"{brings}, which is not run here", remedy, field)
+        elif case.flags.get("--trust-remote-code", "false") == "false":
+            remedy = "add --trust-remote-code to spec.engine.args, which the installation allows"
+            yield _error(Reason.REMOTE_CODE_REFUSED, f"{brings}, and isn't trusted", remedy, "spec.engine.args")
+
+
+def weights_unusable(case: _Case) -> Iterator[Finding]:
+    """There are weights, whole, and none that have to be unpickled.
+
+    Source: ``DefaultModelLoader._prepare_weights`` in model_executor/model_loader/default_loader.py. Unpickling runs
+    whatever code is in the file.
+    """
+    models = [("verifier", case.verifier, _VERIFIER if case.recipe else _MODEL)]
+    if case.given is not None:
+        models.append(("draft", case.given, case.field))
+    for whose, model, field in models:
+        if model.files is None:
+            continue
+        if missing := weight_files.missing_shards(model.files):
+            yield _error(
+                Reason.WEIGHTS_MISSING,
+                f"the {whose} {model.uri[:200]} has only some of its weights: there is no {', no '.join(missing)}",
+                "upload the rest, or name another revision",
+                field,
+            )
+        if weight_files.safetensors(model.files):
+            continue
+        found = weight_files.pickled(model.files)
+        if not found or (case.allow_pickled_weights and not weight_files.pickled(model.files, read=True)):
+            yield _error(
+                Reason.WEIGHTS_MISSING,
+                f"there are no weights beside the config.json of the {whose} {model.uri[:200]} (no *.safetensors)",
+                "name a repository, revision or folder that has them",
+                field,
+            )
+        elif not case.allow_pickled_weights:
+            yield _error(
+                Reason.PICKLED_WEIGHTS_REFUSED,
+                f"the {whose} {model.uri[:200]} has pickled weights only ({found[0][:100]}), and loading them runs "
+                "whatever code is in them",
+                "convert them to safetensors, or ask whoever runs the operator for SPECULATOR_ALLOW_PICKLED_WEIGHTS",
+                field,
+            )
+
+
+def memory_insufficient(case: _Case) -> Iterator[Finding]:
+    """Weights and one request of the longest length fit into what the engine may take of the accelerators.
+
+    Source: ``_check_enough_kv_cache_memory`` in v1/core/kv_cache_utils.py, ``request_memory`` in v1/worker/utils.py.
+    """
+    made = case.memory
+    if made is None or made.available is None or made.required <= COMFORTABLE * made.available:
+        return
+    remedies = []
+    if made.fitting_tensor:
+        remedies.append(f"set spec.parallelism.tensor to {made.fitting_tensor}")
+    if made.fitting_max_model_len:
+        remedies.append(f"set --max-model-len={made.fitting_max_model_len}")
+    remedy = ", or ".join(remedies) or "use accelerators with more memory, or a smaller or quantized model"
+    field = "spec.parallelism.tensor" if made.fitting_tensor else "spec.engine.args" if remedies else "spec.accelerator"
+    if made.least > made.available:
+        weights_alone = made.least - (made.cache or 0) > made.available
+        what = "the weights alone don't fit" if weights_alone else "one request of the longest length doesn't fit"
+        yield _error(Reason.MEMORY_INSUFFICIENT, f"{what}: {made.summary}", remedy, field)
+    else:
+        yield _warning(
+            Reason.MEMORY_TIGHT,
+            f"little is left for what isn't counted (activations, graphs, more requests): {made.summary}",
+            remedy,
+            field,
+        )
+
+
+_OF_THE_KIND = (method_unsupported, name_misleading, draft_unfit, drafts_not_inside)
+_OF_THE_DRAFT = (
+    package_missing,
+    mtp_layers_missing,
+    hidden_size_mismatch,
+    vocabulary_mismatch,
+    tokens_unfit,
+    verifier_untappable,
+    auxiliary_layers_invalid,
+    heads_not_divisible,
+    draft_tensor_parallel_invalid,
+    pipeline_unsupported,
+    embedding_out_of_reach,
+    schedule_unsupported,
+    draft_context_short,
+)
+_OF_ALL = (context_too_long, remote_code_refused, weights_unusable, memory_insufficient, accelerators_exceed_node)
+
+
+def context_length(model: Config, *, engine_version: str | None) -> int | None:
     """The context that an engine of the version derives from a model's config; None where that isn't plain."""
-    config = _language_model(model)
+    config = language_model(model)
     yarn_multiplies = _older_than(engine_version, _YARN_SCALED_SINCE)
-    length = _size(config, "model_max_length") or _size(config, "max_position_embeddings")
+    length = size(config, "model_max_length", "max_position_embeddings")
     if length is None:
         return None
     rope = config.get("rope_parameters") or config.get("rope_scaling")
@@ -312,7 +816,7 @@ def context_length(model: Mapping[str, Any], *, engine_version: str | None) -> i
     return max(known) if len(known) == len(lengths) else None
 
 
-def _scaled(length: int, scaling: Mapping[str, Any], *, yarn_multiplies: bool) -> int | None:
+def _scaled(length: int, scaling: Config, *, yarn_multiplies: bool) -> int | None:
     kind = scaling.get("rope_type", scaling.get("type"))
     factor = scaling.get("factor")
     scaled_already = ("default", "llama3", "longrope", "su", "mrope", *(() if yarn_multiplies else ("yarn",)))
@@ -321,58 +825,70 @@ def _scaled(length: int, scaling: Mapping[str, Any], *, yarn_multiplies: bool) -
     if isinstance(factor, bool) or not isinstance(factor, int | float) or not 1 <= factor < 1e6:
         return None
     if kind == "yarn":
-        length = _size(scaling, "original_max_position_embeddings") or length
+        length = size(scaling, "original_max_position_embeddings") or length
     return int(length * factor)
 
 
-def _named_layers(pair: _Pair) -> Sequence[int] | None:
+def _named_layers(case: _Case) -> Sequence[int] | None:
     """The layers that the draft's config names, in the engine's numbers; None where it names none.
 
     Source: ``get_eagle3_aux_layers_from_config`` in v1/worker/gpu/spec_decode/eagle/eagle3_utils.py, and
     transformers_utils/configs/speculators/algos.py. Drafts of other origin count from 0 what the engine counts from 1.
     """
-    config = pair.config
-    inner = [
-        value if isinstance(value := config.get(key), Mapping) else {} for key in ("dflash_config", "eagle_config")
-    ]
+    config = case.config
     found = (
-        (config.get("aux_hidden_state_layer_ids") if pair.method != "eagle3" else None, 0),
+        (config.get("aux_hidden_state_layer_ids") if case.method != "eagle3" else None, 0),
         (config.get("eagle_aux_hidden_state_layer_ids"), 0),
-        (inner[0].get("target_layer_ids"), 1),
-        (inner[1].get("eagle_aux_hidden_state_layer_ids"), 0),
+        (part(config, "dflash_config").get("target_layer_ids"), 1),
+        (part(config, "eagle_config").get("eagle_aux_hidden_state_layer_ids"), 0),
         (config.get("dspark_target_layer_ids"), 1),
         (config.get("target_layer_ids"), 1),
     )
     for layers, shift in found:
         if isinstance(layers, list) and layers:
-            numbers = [layer + shift for layer in layers if isinstance(layer, int) and not isinstance(layer, bool)]
+            numbers = [layer + shift for layer in layers if type(layer) is int and abs(layer) < _ODD_LAYER]
             return numbers if len(numbers) == len(layers) else None
     return None
 
 
-def _language_model(config: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The part of a config that describes the language model: multimodal models nest it.
-
-    Source: ``get_hf_text_config`` in transformers_utils/config.py.
-    """
-    thinker = config.get("thinker_config")
-    for outer in (config, thinker if isinstance(thinker, Mapping) else {}):
-        inner = outer.get("text_config")
-        if isinstance(inner, Mapping):
-            return inner
-    return config
+_ODD_LAYER = 10**6
 
 
-def _draft_size(pair: _Pair, key: str) -> int | None:
+def _is_list(value: Any) -> TypeGuard[list[Any]]:
+    return isinstance(value, list)
+
+
+def _reads_last_state(case: _Case) -> bool:
+    """An eagle3 head may be trained on the last state alone."""
+    return part(case.config, "eagle_config").get("use_aux_hidden_state") is False
+
+
+def _draft_size(case: _Case, key: str) -> int | None:
     # In the speculators format it stands beside the layer's config, elsewhere within.
-    return _size(pair.config, key) or _size(pair.draft, key)
+    return size(case.config, key) or size(case.layer, key)
 
 
-def _size(config: Mapping[str, Any], key: str) -> int | None:
-    value = config.get(key)
-    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
+def _by_transformers(case: _Case) -> bool:
+    return case.flags.get("--model-impl") == "transformers"
+
+
+@cache
+def _models(lack: str) -> frozenset[str]:
+    """Architectures whose class in the engine lacks something; where they are written down, their source is said."""
+    data = json.loads((resources.files(__package__) / "engine_models.json").read_text())
+    return frozenset(data[lack])
 
 
 def _older_than(version: str | None, since: tuple[int, int]) -> bool:
+    release = _release(version)
+    return release is not None and release < since
+
+
+def _newer_than(version: str | None, known: tuple[int, int]) -> bool:
+    release = _release(version)
+    return release is not None and release > known
+
+
+def _release(version: str | None) -> tuple[int, int] | None:
     match = re.match(r"(\d{1,6})\.(\d{1,6})", version or "")
-    return match is not None and (int(match[1]), int(match[2])) < since
+    return (int(match[1]), int(match[2])) if match else None
