@@ -8,6 +8,7 @@ import os
 import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from errno import ELOOP, ENOENT, ENOTDIR
 from pathlib import Path
 from typing import BinaryIO
@@ -15,6 +16,7 @@ from typing import BinaryIO
 from speculator_operator.api import Reason
 from speculator_operator.core.checkpoint import Snapshot
 from speculator_operator.core.config_file import CONFIG, MAX_BYTES, config_missing, parsed, quoted, too_large, words
+from speculator_operator.core.weight_files import pickled, safetensors
 from speculator_operator.errors import Refused, Waiting
 
 RETRY_SECONDS = 30.0
@@ -35,13 +37,16 @@ _LENGTH_BYTES = 8
 def read_folder(path: Path | str, uri: str | None = None, *, max_bytes: int = MAX_BYTES) -> Snapshot:
     """A checkpoint on somebody's own disk: links are followed wherever they lead, and nothing pins it.
 
-    ``uri`` is what the snapshot is called (the folder, as given).
+    ``uri`` is what the snapshot is called (the folder, as given). One without weights stands for a place that has them:
+    of its files nothing is said.
 
     Raises:
         Refused: ``ConfigMissing``, ``ConfigMalformed``, ``ConfigTooLarge``, ``FilesTooMany``.
         Waiting: ``FolderUnreadable``.
     """
-    return _Folder(Path(path), quoted(str(path)), inside=False).read(str(path) if uri is None else uri, max_bytes)
+    found = _Folder(Path(path), quoted(str(path)), inside=False).read(str(path) if uri is None else uri, max_bytes)
+    files = found.files or {}
+    return found if safetensors(files) or pickled(files) else replace(found, files=None)
 
 
 def read_pinned_folder(path: Path | str, uri: str, *, max_bytes: int = MAX_BYTES) -> Snapshot:

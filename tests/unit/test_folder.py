@@ -19,6 +19,7 @@ def test_a_folder_is_read_and_has_no_revision(tmp_path: Path) -> None:
     snapshot = read_folder(tmp_path)
     assert (snapshot.uri, snapshot.revision) == (str(tmp_path), None)
     assert snapshot.config == {"model_type": "llama", "name": "Größe"}
+    assert snapshot.files is None, "a folder without weights stands for a place that has them"
 
 
 def test_the_files_beside_the_config_are_listed_as_far_as_they_are_any(tmp_path: Path) -> None:
