@@ -46,6 +46,9 @@ NAME_LABEL = f"{GROUP}/name"
 #: On pods: the ControllerRevision whose template they run.
 REVISION_LABEL = f"{GROUP}/revision"
 
+#: On nodes: their accelerators' product, as NVIDIA's GPU feature discovery writes it.
+PRODUCT_LABEL = "nvidia.com/gpu.product"
+
 #: Children bear the resource's name, and a pod's name adds 11 characters to the Deployment's.
 NAME_MAX_LENGTH = 52
 NAME_PATTERN = r"^[a-z]([-a-z0-9]*[a-z0-9])?$"
@@ -264,6 +267,8 @@ class Reason(StrEnum):
     """The Secret's name is not one that the installation lets resources use."""
     IMAGE_UNPINNED = "ImageUnpinned"
     """The engine's image has no tag, or one that moves, such as ``latest``."""
+    ENGINE_UNKNOWN = "EngineUnknown"
+    """The engine is newer than those that are known here: what it can do is told by the newest of them."""
     ENGINE_VERSION_UNKNOWN = "EngineVersionUnknown"
     """The engine's version can't be told from the image's tag, and ``spec.engine.version`` is not set."""
     ENGINE_TOO_OLD = "EngineTooOld"
@@ -635,7 +640,8 @@ class Accelerator(_Model):
     """The product, as NVIDIA's GPU feature discovery labels nodes with it (`nvidia.com/gpu.product`), such as
     `NVIDIA-H100-80GB-HBM3`."""
     memory: Quantity | None = None
-    """Memory of each, such as `80Gi`, for the check of what fits. By default the product's, where it is a known one."""
+    """Memory of each, such as `80Gi`, for the check of what fits. By default the product's, where it is a known one. It
+    reaches no pod: a change of it alone counts from the next resolution on."""
 
 
 class Resources(_Model):
@@ -815,6 +821,19 @@ class SpeculatorDeploymentSpec(_Model):
             ),
             field=".engine.env",
             message="HF_TOKEN is taken from model.tokenSecretRef; leave it out of engine.env",
+        ),
+        Rule(
+            cel="!has(self.accelerator) || !has(self.accelerator.product) || !has(self.template) || "
+            f"!has(self.template.spec) || !has(self.template.spec.nodeSelector) || "
+            f"!('{PRODUCT_LABEL}' in self.template.spec.nodeSelector) || "
+            f"self.template.spec.nodeSelector['{PRODUCT_LABEL}'] == self.accelerator.product",
+            holds=lambda spec: (
+                spec.accelerator.product is None
+                or spec.template.spec.node_selector.get(PRODUCT_LABEL, spec.accelerator.product)
+                == spec.accelerator.product
+            ),
+            field=".accelerator.product",
+            message=f"accelerator.product and the node selector {PRODUCT_LABEL} differ; give one of them",
         ),
         _leaves_accelerator("limits"),
         _leaves_accelerator("requests"),

@@ -237,6 +237,8 @@ def _print_resolved(resolved: Resolved, output: str) -> None:
         "draft": _identity(resolved.draft),
         "verifier": _identity(resolved.verifier),
         "speculativeConfig": resolved.speculative_config,
+        "memory": resolved.memory.model_dump(by_alias=True, exclude_none=True) if resolved.memory else None,
+        "warnings": [warning.model_dump(by_alias=True, exclude_none=True) for warning in resolved.warnings],
     }
     if output == "json":
         print(json.dumps(document, indent=2))
@@ -245,6 +247,8 @@ def _print_resolved(resolved: Resolved, output: str) -> None:
     else:
         rows = [("MODEL", str(resolved.model)), ("SPECULATIVE", "yes" if document["speculative"] else "no")]
         rows += [(origin.field.upper(), f"{origin.value}  ({origin.source})") for origin in resolved.sources]
+        rows += [("MEMORY", resolved.memory.summary)] if resolved.memory else []
+        rows += [("WARNING", f"{warning.reason}: {warning.message}") for warning in resolved.warnings]
         width = max(len(name) for name, _ in rows)
         for name, text in rows:
             print(f"{name:{width}}  {text}")

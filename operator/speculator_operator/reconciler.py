@@ -43,9 +43,13 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class _Failure:
-    """Inputs that couldn't be resolved or applied, so that not every event of a child has it tried again."""
+    """Inputs that couldn't be resolved or applied, so that not every event of a child has it tried again.
+
+    ``memory`` is the accelerator's: it isn't among what names a revision, and a resource can fail by it.
+    """
 
     revision: str
+    memory: int | str | None
     problem: OperatorError
     since: float
     until: float
@@ -111,7 +115,7 @@ class Reconciler:
                 deployment = await self._apply(resource, pinned, deployment, service)
             except Refused as error:
                 problem = error
-                self._remember(key, pinned["metadata"]["name"], problem)
+                self._remember(resource, pinned["metadata"]["name"], problem)
                 pinned = None
             else:
                 self._failures.pop(key, None)
@@ -197,7 +201,7 @@ class Reconciler:
             return task.result()
         except OperatorError as problem:
             if problem.reason != Reason.RESOLVING:  # what is under way is looked at in each pass
-                self._remember(key, name, problem)
+                self._remember(resource, name, problem)
             raise
 
     def _max_age(self, key: Key, name: str, before: Mapping[str, Any]) -> float:
@@ -216,15 +220,17 @@ class Reconciler:
         if task := self._resolutions.pop(key, None):
             task.cancel()
 
-    def _remember(self, key: Key, name: str, problem: OperatorError) -> None:
+    def _remember(self, resource: SpeculatorDeployment, name: str, problem: OperatorError) -> None:
         wait = problem.retry_after if isinstance(problem, Waiting) else self._settings.reread_interval
         now = self._clock()
-        self._failures[key] = _Failure(name, problem, now, now + wait)
+        failure = _Failure(name, resource.spec.accelerator.memory, problem, now, now + wait)
+        self._failures[resource.namespace, resource.name] = failure
 
     def _raise_known(self, resource: SpeculatorDeployment, name: str) -> None:
         """Raises what the inputs of this name have failed with, while it isn't time to try again."""
         failure = self._failures.get((resource.namespace, resource.name))
-        if failure and failure.revision == name and self._clock() < failure.until:
+        same = failure and (failure.revision, failure.memory) == (name, resource.spec.accelerator.memory)
+        if failure and same and self._clock() < failure.until:
             raise failure.problem.with_traceback(None) from None  # it would grow with each pass
 
     async def _serving(

@@ -310,6 +310,10 @@ BAD: dict[str, tuple[str, Spec]] = {
         _pods(terminationGracePeriodSeconds=-1),
     ),
     "the host's network": ("spec.template.spec.hostNetwork", _pods(hostNetwork=True)),
+    "a product that isn't the node selector's": (
+        "spec.accelerator.product",
+        {**_pods(nodeSelector={"nvidia.com/gpu.product": "NVIDIA-L4"}), "accelerator": {"product": "NVIDIA-H200"}},
+    ),
     "a misspelt part, and nothing in it": ("spec.engine.argz", {"engine": {"argz": None}}),
     "a misspelt part": ("spec.speculations", {"speculations": {}}),
 }

@@ -64,7 +64,10 @@ def test_resolve_says_what_a_repository_becomes(hub: Hub, capsys: pytest.Capture
             "num_speculative_tokens": found["speculativeConfig"]["num_speculative_tokens"],
             "revision": draft,
         },
+        "memory": found["memory"],
+        "warnings": [],
     }
+    assert found["memory"]["draftWeights"] == found["memory"]["verifierWeights"] == len(b"weights")
 
 
 def test_resolve_takes_a_revision(hub: Hub, capsys: pytest.CaptureFixture[str]) -> None:
@@ -77,6 +80,8 @@ def test_resolve_takes_a_revision(hub: Hub, capsys: pytest.CaptureFixture[str]) 
         "draft": None,
         "verifier": {"uri": "org/model", "revision": first},
         "speculativeConfig": None,
+        "memory": json.loads(out)["memory"],
+        "warnings": [],
     }
 
 

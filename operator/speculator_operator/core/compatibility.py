@@ -794,7 +794,28 @@ _OF_THE_DRAFT = (
     schedule_unsupported,
     draft_context_short,
 )
-_OF_ALL = (context_too_long, remote_code_refused, weights_unusable, memory_insufficient, accelerators_exceed_node)
+
+
+def engine_unknown(case: _Case) -> Iterator[Finding]:
+    """An engine newer than the table of releases is taken for the newest in it."""
+    version = case.engine_version
+    if version is not None and _newer_than(version, _release(releases.newest()) or _LISTS_READ_IN):
+        yield _warning(
+            Reason.ENGINE_UNKNOWN,
+            f"engine {version} is newer than all that are known here, so it was checked as {releases.newest()}",
+            "mind what its release notes say of speculative decoding, or use the operator's release for it",
+            "spec.engine.image",
+        )
+
+
+_OF_ALL = (
+    engine_unknown,
+    context_too_long,
+    remote_code_refused,
+    weights_unusable,
+    memory_insufficient,
+    accelerators_exceed_node,
+)
 
 
 def context_length(model: Config, *, engine_version: str | None) -> int | None:

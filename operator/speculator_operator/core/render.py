@@ -66,9 +66,10 @@ def input_hash(resource: api.SpeculatorDeployment) -> str:
     """Names the inputs of a resolution: equal inputs, equal name, whatever the operator's version.
 
     Only what a user wrote counts (a release may change a default), and only what reaches a pod: not how many there
-    are, nor how a change reaches them.
+    are, how a change reaches them, or what is only checked.
     """
-    spec = resource.spec.model_dump(
+    accelerator = resource.spec.accelerator.model_copy(update={"memory": None})
+    spec = resource.spec.model_copy(update={"accelerator": accelerator}).model_dump(
         mode="json", by_alias=True, exclude_defaults=True, exclude={"replicas", "suspend", "rollout"}
     )
     text = json.dumps({"spec": spec, "refresh": resource.refresh}, sort_keys=True)
@@ -197,6 +198,8 @@ def pod_template(resource: api.SpeculatorDeployment, resolved: Resolved, setting
         **object_labels(resource.name),
         api.REVISION_LABEL: input_hash(resource),
     }
+    if spec.accelerator.product:
+        typed["nodeSelector"] = {**typed.get("nodeSelector", {}), api.PRODUCT_LABEL: spec.accelerator.product}
     annotations = {**spec.template.metadata.annotations, "kubectl.kubernetes.io/default-container": CONTAINER}
     return {
         "metadata": {"labels": labels, "annotations": annotations},
