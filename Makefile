@@ -94,6 +94,10 @@ unit: venv ## Unit tests: seconds, nothing but Python
 integration: venv ## Tests against a real kube-apiserver and etcd (built once, or from KUBEBUILDER_ASSETS)
 	$(BIN)/pytest tests/integration
 
+.PHONY: scale
+scale: venv ## A thousand resources at once (make integration has two hundred)
+	SCALE=1000 $(BIN)/pytest tests/integration/test_sources.py -k many_resources
+
 .PHONY: test
 test: unit integration ## Unit and integration tests
 

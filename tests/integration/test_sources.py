@@ -7,7 +7,9 @@ would run is run by a stand-in for the kubelet (``tests/support/readers``).
 from __future__ import annotations
 
 import json
+import os
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,8 @@ pytestmark = pytest.mark.timeout(240)
 
 TOKEN = "hf_a-token-that-is-nobody-elses-business"  # noqa: S105 - of the hub for tests
 IMAGE = {"resolver_image": "registry.example/speculator-operator:test"}
+#: Resources at once; `make scale` has a thousand.
+SCALE = int(os.environ.get("SCALE", "200"))
 STALLED, ON_THE_WAY = ("Stalled", "True"), ("Reconciling", "True")
 
 #: What is wrong with the repository -> (the fault of the hub, the condition that says so, its reason).
@@ -92,6 +96,45 @@ def test_a_hub_that_limits_requests_is_asked_again_when_it_says_and_not_before(w
         world.kubectl("annotate", "spd", "a", "note=it-is-looked-at-again")
         world.ready()
     assert asked[1] - asked[0] >= 4
+
+
+def test_many_resources_that_share_ten_repositories_read_each_once(world: World) -> None:
+    """Also when the operator is killed on the way: the next one reads each once more, and once pinned, nothing.
+
+    Where a branch is, is asked again after a minute, should they take longer.
+    """
+    for number in range(5):
+        config = {**DRAFT["speculators_config"], "verifier": {"name_or_path": f"shared/verifier-{number}"}}
+        world.hub.commit(f"shared/draft-{number}", files(DRAFT, speculators_config=config))
+        world.hub.commit(f"shared/verifier-{number}", files(VERIFIER))
+    world.apply_all(
+        {f"r-{number}": {"model": {"uri": f"shared/draft-{number % 5}"}, "replicas": 0} for number in range(SCALE)}
+    )
+    asked: Counter[str] = Counter()
+    world.hub.observe = lambda request: asked.update([request.path.partition("?")[0]])
+
+    def pinned() -> int:
+        return len(world.kubectl("get", "controllerrevisions", "-o", "name").split())
+
+    def reads(part: str) -> int:
+        return sum(count for path, count in asked.items() if part in path)
+
+    started = time.monotonic()
+    with world.operator(resync_interval=300) as operator:
+        eventually(lambda: pinned() > SCALE // 10, within=60)
+        operator.kill()
+        assert (reads("/config.json"), reads("/tree/")) == (10, 10)
+        operator.start()
+        eventually(lambda: pinned() == SCALE, within=150, every=1)
+        assert (reads("/config.json"), reads("/tree/")) == (20, 20)
+        operator.kill()
+        operator.start()
+        for name in ("r-0", f"r-{SCALE // 2}", f"r-{SCALE - 1}"):
+            world.kubectl("scale", f"spd/{name}", "--replicas=1")
+        for name in ("r-0", f"r-{SCALE // 2}", f"r-{SCALE - 1}"):
+            eventually(lambda name=name: world.get("spd", name)["status"]["readyReplicas"] == 1, within=90)  # type: ignore[misc]
+        assert (reads("/config.json"), reads("/tree/")) == (20, 20)
+        assert reads("/revision/") <= 10 * (2 + (time.monotonic() - started) // 60)
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -71,15 +72,24 @@ class World:
         return self.cluster.kubectl("--namespace", self.namespace, *args, stdin=stdin, check=check)
 
     def apply(self, name: str = "a", **spec: Any) -> None:
-        content = {"model": {"uri": "org/draft"}, **spec}
-        content["engine"] = {"port": self.engines.port, **spec.get("engine", {})}
-        body = {
-            "apiVersion": api.API_VERSION,
-            "kind": api.KIND,
-            "metadata": {"name": name, "namespace": self.namespace},
-            "spec": content,
-        }
-        self.kubectl("apply", "-f", "-", stdin=json.dumps(body))
+        self.apply_all({name: spec})
+
+    def apply_all(self, specs: Mapping[str, Mapping[str, Any]]) -> None:
+        """Applies resources, each by its name and what its spec has besides a draft and a port."""
+        bodies = [
+            {
+                "apiVersion": api.API_VERSION,
+                "kind": api.KIND,
+                "metadata": {"name": name, "namespace": self.namespace},
+                "spec": {
+                    "model": {"uri": "org/draft"},
+                    **spec,
+                    "engine": {"port": self.engines.port, **spec.get("engine", {})},
+                },
+            }
+            for name, spec in specs.items()
+        ]
+        self.kubectl("apply", "-f", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": bodies}))
 
     def get(self, kind: str, name: str = "a") -> dict[str, Any]:
         found: dict[str, Any] = json.loads(self.kubectl("get", kind, name, "-o", "json"))
