@@ -40,7 +40,7 @@ LOCK = uv pip compile --quiet --universal --python-version 3.11 --generate-hashe
 lock: venv ## Resolve the dependencies of pyproject.toml anew (UPGRADE=1 takes newer releases)
 	$(BIN)/$(LOCK) pyproject.toml -o requirements/runtime.txt
 	$(BIN)/$(LOCK) pyproject.toml --extra dev --constraints requirements/runtime.txt -o requirements/dev.txt
-	echo hatchling | $(BIN)/$(LOCK) - --constraints requirements/dev.txt -o requirements/build.txt
+	printf 'hatchling\npip\n' | $(BIN)/$(LOCK) - --constraints requirements/dev.txt -o requirements/build.txt
 
 .PHONY: lock-engine
 lock-engine: venv ## Resolve the engine's dependencies anew
@@ -81,6 +81,17 @@ verify: generated releases ## All static checks: generated files, the engine's t
 	$(BIN)/ruff check $(CODE)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# What the operator's image stands on: Python and a shell, on linux/amd64. Its wheels are for that Python.
+BASE_PYTHON ?= 3.13
+BASE ?= docker.io/library/python:$(BASE_PYTHON)-slim
+REVISION ?= $(or $(shell git describe --always --dirty --abbrev=40 --exclude='*' 2>/dev/null),unknown)
+SOURCE_DATE_EPOCH ?= $(or $(shell git log -1 --format=%ct 2>/dev/null),0)
+
+.PHONY: image
+image: venv ## Build the operator's image, to be pushed (IMAGE=name:tag; BASE=... BASE_PYTHON=3.13; BUILDER=docker|podman|buildah)
+	@$(BIN)/python -m tools.build_image $(if $(IMAGE),--image "$(IMAGE)") --base "$(BASE)" --base-python "$(BASE_PYTHON)" \
+		--revision "$(REVISION)" --epoch "$(SOURCE_DATE_EPOCH)" $(if $(BUILDER),--builder "$(BUILDER)")
 
 .PHONY: binaries
 binaries: venv ## Build the cluster's binaries ahead (once per machine: 15 minutes on 2 cores)

@@ -13,6 +13,8 @@ from tests.support.operator import grant
 from tests.support.realworld import World
 from tools.localcluster.controlplane import ControlPlane
 from tools.localcluster.node import Node, NodeUnavailable, check_machine
+from tools.localcluster.operator_image import OPERATOR_IMAGE
+from tools.localcluster.operator_image import operator_image as built_operator_image
 from tools.testhub import Hub, publish_samples
 
 CRD = Path(__file__).parents[2] / "crds" / "speculators.dev_speculatordeployments.yaml"
@@ -49,6 +51,13 @@ def real_cluster() -> Iterator[RealCluster]:
                 yield RealCluster(control_plane, node, hub)
     except NodeUnavailable as error:
         pytest.skip(f"no real node here: {error}")
+
+
+@pytest.fixture(scope="session")
+def operator_image(real_cluster: RealCluster) -> str:
+    """The name of the operator's own image, which the node has. A machine that can run the node can build it."""
+    real_cluster.node.load(built_operator_image())
+    return OPERATOR_IMAGE
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ def test_the_archive_holds_one_layer_with_its_digest(tmp_path: Path, content: by
     root.mkdir(mode=0o700)
     (root / "file").write_bytes(content)
     target = tmp_path / "image.tar"
-    image._pack(root, "localhost/some:1", {"Entrypoint": ["/file"]}, target)  # noqa: SLF001
+    image.pack(root, "localhost/some:1", {"Entrypoint": ["/file"]}, target)
 
     with tarfile.open(target) as archive:
         files = {member.name: archive.extractfile(member) for member in archive}
@@ -41,6 +41,18 @@ def test_the_archive_holds_one_layer_with_its_digest(tmp_path: Path, content: by
         assert (member.uid, member.gid, member.size) == (0, 0, len(content))
         top = inside.getmember(".")
         assert top.mode & 0o005 == 0o005, "a process that isn't root must be able to enter the root folder"
+
+
+def test_an_interruption_ends_the_packing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Interrupted:
+        def update(self, _: bytes) -> None:
+            raise KeyboardInterrupt
+
+    (tmp_path / "root").mkdir()
+    (tmp_path / "root" / "file").write_bytes(bytes(10_000_000))  # more than waits in a pipe
+    monkeypatch.setattr(hashlib, "sha256", Interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        image.pack(tmp_path / "root", "localhost/some:1", {}, tmp_path / "image.tar")
 
 
 def test_what_is_left_out_of_the_image_is_only_what_a_gpu_needs() -> None:

@@ -122,7 +122,7 @@ def ensure(module: str) -> Path:
         return target
     with locked(target.with_name(f"{target.name}.lock"), f"another process to build {module}"):
         if not target.is_dir():
-            with _appears_whole(target) as partial:
+            with appears_whole(target) as partial:
                 _build(module, partial)
     return target
 
@@ -169,7 +169,7 @@ def _go(source: Path) -> tuple[Path, dict[str, str]]:
     if not target.is_dir():
         with locked(target.with_name(f"{target.name}.lock"), "another process to download Go"):
             if not target.is_dir():
-                with _appears_whole(target) as partial:
+                with appears_whole(target) as partial:
                     _download_go(partial)
     found = next((path for path in target.rglob("bin/go") if path.parent.with_name("src").is_dir()), None)
     if found is None:
@@ -251,7 +251,7 @@ def locked(path: Path, waited_for: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _appears_whole(target: Path) -> Iterator[Path]:
+def appears_whole(target: Path) -> Iterator[Path]:
     """A folder beside ``target`` to fill; it gets ``target``'s name when all went well, and vanishes otherwise."""
     for left_by_a_kill in target.parent.glob(f".{target.name}.*"):  # the lock is ours, so nobody fills it
         shutil.rmtree(left_by_a_kill, ignore_errors=True)

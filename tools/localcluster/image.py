@@ -23,12 +23,13 @@ import tarfile
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from tools.localcluster import packages
 from tools.localcluster.binaries import cache
 from tools.localcluster.packages import say
+from tools.localcluster.processes import TerminatedByExit
 
 ENGINE_IMAGE = "localhost/engine-cpu:0.32.0"
 PAUSE_IMAGE = "localhost/pause:1"
@@ -40,6 +41,8 @@ SYSTEM_PACKAGES = ("bash", "coreutils", "dash", "libgomp1", "libnuma1", "libstdc
 #: Unused without a GPU, and most of the size.
 LEFT_OUT = re.compile(r"(nvidia-|cuda-|triton==)")
 INSTALL_SECONDS = 1800.0
+#: Who isn't root has to be able to read what an image holds, whatever the user's own umask is.
+UMASK = 0o022
 
 _VLLM = """#!/usr/bin/python3
 import sys
@@ -57,7 +60,9 @@ _NO_DEVICE = 100  # cudaErrorNoDevice, CUDA_ERROR_NO_DEVICE: an error to the oth
 
 
 #: Fills a root file system, with a scratch folder beside it, and returns the image's configuration.
-_Build = Callable[[Path, Path], dict[str, object]]
+Fill = Callable[[Path, Path], dict[str, object]]
+#: Writes a docker-archive, with a scratch folder beside it.
+Write = Callable[[Path, Path], None]
 
 
 class ImageUnavailable(Exception):
@@ -72,7 +77,7 @@ def engine_image() -> Path:
         PackagesUnavailable: Debian's packages can't be had.
     """
     recipe = hashlib.sha256(LOCK.read_bytes() + Path(__file__).read_bytes()).hexdigest()[:16]
-    return _once(cache() / "images" / f"engine-cpu-{recipe}.tar", ENGINE_IMAGE, _build_engine)
+    return kept("engine-cpu", recipe, ENGINE_IMAGE, packed(ENGINE_IMAGE, _fill_engine))
 
 
 def pause_image() -> Path:
@@ -83,46 +88,68 @@ def pause_image() -> Path:
         PackagesUnavailable: Debian's packages can't be had.
     """
     recipe = hashlib.sha256(_PAUSE.encode()).hexdigest()[:16]
-    return _once(cache() / "images" / f"pause-{recipe}.tar", PAUSE_IMAGE, _build_pause)
+    return kept("pause", recipe, PAUSE_IMAGE, packed(PAUSE_IMAGE, _fill_pause))
 
 
-def _once(target: Path, name: str, build: _Build) -> Path:
+def kept(kind: str, recipe: str, name: str, write: Write) -> Path:
+    """The docker-archive of the image ``name`` from the cache, written where it isn't there; older ones are removed.
+
+    Args:
+        kind: what the archive is called, and shares with those of older recipes.
+        recipe: a hash of all that the image is made of.
+
+    Raises:
+        ImageUnavailable: this machine can't build it.
+    """
+    target = cache() / "images" / f"{kind}-{recipe}.tar"
     if target.is_file():
         return target
     if platform.machine() != "x86_64":
         raise ImageUnavailable(f"{name} is built on x86_64 only, and this machine is {platform.machine()}")
     if os.geteuid() != 0:
         raise ImageUnavailable(f"{name} can't be built: a root file system needs root")
-    with packages.locked(target.with_suffix(".lock"), f"another process to build {name}"):
+    with packages.locked(target.with_name(f"{kind}.lock"), f"another process to build {name}"):
         if target.is_file():
             return target
-        for left in target.parent.glob(f".{target.stem}.*"):
+        for left in target.parent.glob(f".{kind}-*"):
             shutil.rmtree(left)
         # The root file system is built beside the archive, where uv can link files instead of copying them.
         scratch = Path(tempfile.mkdtemp(prefix=f".{target.stem}.", dir=target.parent))
         started = time.monotonic()
+        umask = os.umask(UMASK)
         try:
-            root = scratch / "root"
-            root.mkdir(mode=0o755)
-            config = build(root, scratch)
-            say(f"  packing {name}")
-            _pack(root, name, config, scratch / "image.tar")
+            with TerminatedByExit():
+                write(scratch / "image.tar", scratch)
             (scratch / "image.tar").rename(target)
-            for older in target.parent.glob(f"{target.stem.rpartition('-')[0]}-*.tar"):
+            for older in target.parent.glob(f"{kind}-*.tar"):
                 if older != target:
                     older.unlink()
         finally:
+            os.umask(umask)
             shutil.rmtree(scratch, ignore_errors=True)
     say(f"  {name} took {time.monotonic() - started:.0f} s and {target.stat().st_size / 1e9:.1f} GB")
     return target
 
 
-def _build_pause(root: Path, scratch: Path) -> dict[str, object]:
+def packed(name: str, fill: Fill) -> Write:
+    """Writes an image of one layer, a root file system."""
+
+    def write(archive: Path, scratch: Path) -> None:
+        root = scratch / "root"
+        root.mkdir(mode=0o755)
+        config = fill(root, scratch)
+        say(f"  packing {name}")
+        pack(root, name, config, archive)
+
+    return write
+
+
+def _fill_pause(root: Path, scratch: Path) -> dict[str, object]:
     _assemble(_PAUSE, root / "pause", scratch, ["-static"])
     return {"Entrypoint": ["/pause"]}
 
 
-def _build_engine(root: Path, scratch: Path) -> dict[str, object]:
+def _fill_engine(root: Path, scratch: Path) -> dict[str, object]:
     say(f"Building {ENGINE_IMAGE} (once; about 2 minutes, 1.2 GB to download)")
     say("  unpacking Debian's packages")
     packages.unpack(packages.closure(SYSTEM_PACKAGES), root)
@@ -145,7 +172,7 @@ def _build_engine(root: Path, scratch: Path) -> dict[str, object]:
     command.chmod(0o755)
     say("  compiling Python files")  # the container's file system is read-only, so that it couldn't keep them
     (root / "dev" / "shm").mkdir(parents=True)  # the compiling processes' semaphores
-    _run(
+    run(
         [
             *("chroot", str(root), f"/usr/bin/{python}", "-m", "compileall", "-q", "-j", str(os.cpu_count() or 1)),
             *("--invalidation-mode", "unchecked-hash", f"/{site.relative_to(root)}", f"/usr/lib/{python}"),
@@ -176,7 +203,7 @@ def _install(site: Path, version: str, scratch: Path) -> None:
     requirements = scratch / "requirements.txt"
     blocks = re.split(r"\n(?=\S)", LOCK.read_text())
     requirements.write_text("\n".join(block for block in blocks if not LEFT_OUT.match(block)) + "\n")
-    _run(
+    run(
         [
             *(uv, "pip", "install", "--quiet", "--target", str(site), "--python", sys.executable),
             *("--python-version", version, "--no-deps", "--require-hashes", "--only-binary", ":all:"),
@@ -192,8 +219,10 @@ def _stand_in_for_cuda(site: Path, scratch: Path) -> None:
     names: set[str] = set()
     defined: set[str] = set()
     wanted: set[tuple[str, str]] = set()
+    binutils = packages.with_binutils()
     for library in torch:
-        text = _run(["readelf", "--wide", "--dynamic", "--dyn-syms", str(library)], "reading torch's symbols")
+        command = ["readelf", "--wide", "--dynamic", "--dyn-syms", str(library)]
+        text = run(command, "reading torch's symbols", environment=binutils)
         names.update(re.findall(r"\(NEEDED\).*\[(lib(?:cu|nv|nccl)[^]]+)\]", text))
         for binding, section, symbol, release in re.findall(
             r"^ *\d+: .* (GLOBAL|WEAK) +\w+ +(\w+) ([^@\s]+)(?:@+(\S+))?", text, re.MULTILINE
@@ -222,12 +251,24 @@ def _stand_in_for_cuda(site: Path, scratch: Path) -> None:
 
 
 def _assemble(source: str, target: Path, scratch: Path, options: list[str]) -> None:
-    (scratch / "source.s").write_text(source)
-    _run(["as", str(scratch / "source.s"), "-o", str(scratch / "object.o")], f"assembling {target.name}")
-    _run(["ld", *options, "-o", str(target), str(scratch / "object.o")], f"linking {target.name}")
+    binutils = packages.with_binutils()
+    text, binary = scratch / "source.s", scratch / "object.o"
+    text.write_text(source)
+    run(["as", str(text), "-o", str(binary)], f"assembling {target.name}", environment=binutils)
+    run(["ld", *options, "-o", str(target), str(binary)], f"linking {target.name}", environment=binutils)
 
 
-def _run(command: list[str], what: str, accepted: tuple[int, ...] = (0,)) -> str:
+def run(
+    command: list[str],
+    what: str,
+    accepted: tuple[int, ...] = (0,),
+    environment: Mapping[str, str] | None = None,
+) -> str:
+    """Runs a command and returns its standard output.
+
+    Raises:
+        ImageUnavailable: it can't be run, ended with a code that isn't accepted, or took over ``INSTALL_SECONDS``.
+    """
     try:
         done = subprocess.run(
             command,
@@ -235,16 +276,21 @@ def _run(command: list[str], what: str, accepted: tuple[int, ...] = (0,)) -> str
             text=True,
             timeout=INSTALL_SECONDS,
             check=False,
-            env=packages.with_binutils() if command[0] in packages.BINUTILS else None,
+            env=environment,
+            umask=UMASK,
         )
     except subprocess.TimeoutExpired as error:
         raise ImageUnavailable(f"{what} took more than {INSTALL_SECONDS:.0f} s") from error
+    except OSError as error:
+        raise ImageUnavailable(f"{what} failed: {command[0]} can't be run: {error.strerror}") from error
     if done.returncode not in accepted:
-        raise ImageUnavailable(f"{what} failed (exit {done.returncode}): {done.stderr.strip()[-2000:]}")
+        raise ImageUnavailable(
+            f"{what} failed (exit {done.returncode}): {f'{done.stdout}{done.stderr}'.strip()[-2000:]}"
+        )
     return done.stdout
 
 
-def _pack(root: Path, name: str, config: dict[str, object], target: Path) -> None:
+def pack(root: Path, name: str, config: dict[str, object], target: Path) -> None:
     """Writes the docker-archive: its only layer goes straight into it, hashed on the way."""
     root.chmod(stat.S_IMODE(root.stat().st_mode) | 0o755)
     digest = hashlib.sha256()
@@ -252,7 +298,8 @@ def _pack(root: Path, name: str, config: dict[str, object], target: Path) -> Non
     with target.open("w+b") as file:
         file.write(bytes(tarfile.BLOCKSIZE))  # the layer's header, when its size is known
         reader, writer = os.pipe()
-        with os.fdopen(reader, "rb") as stream, subprocess.Popen([*_TAR, "-C", root, "."], stdout=writer) as tar:
+        # Where this is interrupted, the pipe ends before tar is waited for, which might write into it for ever.
+        with subprocess.Popen([*_TAR, "-C", root, "."], stdout=writer) as tar, os.fdopen(reader, "rb") as stream:
             os.close(writer)
             while chunk := stream.read(1 << 20):
                 digest.update(chunk)

@@ -111,6 +111,14 @@ class Node:
             self._control_plane.kubectl("delete", "node", self.name, "--wait=false", timeout=10)
         self._cleanup.close()
 
+    def load(self, archive: Path) -> None:
+        """Imports the images of a docker-archive: pods may name them from now on. They are this node's alone.
+
+        Raises:
+            NodeUnavailable: containerd doesn't take it.
+        """
+        _import(ensure("containerd") / "ctr", self.directory / _SOCKET, archive)
+
     def _start_network(self, cleanup: contextlib.ExitStack) -> None:
         used = [
             ipaddress.ip_network(route["dst"], strict=False)
@@ -300,10 +308,10 @@ def _imported_images() -> Path:
                 if time.monotonic() > deadline:
                     raise NodeUnavailable(f"containerd doesn't answer:\n{processes.tail('containerd')}")
                 time.sleep(POLL_SECONDS)
-            ctr = [str(containerd / "ctr"), "--address", str(endpoint), "--namespace", "k8s.io"]
             for archive in archives:
-                _run([*ctr, "images", "import", "--local", "--discard-unpacked-layers", str(archive)], IMPORT_SECONDS)
-            _run([*ctr, "content", "prune", "references"])  # collects the archives' layers, which are unpacked now
+                _import(containerd / "ctr", endpoint, archive)
+            # Collects the archives' layers, which are unpacked now.
+            _run([*_ctr(containerd / "ctr", endpoint), "content", "prune", "references"])
             processes.stop()
             partial.chmod(0o711)
             partial.rename(target)
@@ -312,6 +320,15 @@ def _imported_images() -> Path:
                     shutil.rmtree(older, ignore_errors=True)
         packages.say(f"  unpacking took {time.monotonic() - started:.0f} s")
     return target
+
+
+def _ctr(program: Path, endpoint: Path) -> list[str]:
+    return [str(program), "--address", str(endpoint), "--namespace", "k8s.io"]
+
+
+def _import(ctr: Path, endpoint: Path, archive: Path) -> None:
+    command = [*_ctr(ctr, endpoint), "images", "import", "--local", "--discard-unpacked-layers", str(archive)]
+    _run(command, IMPORT_SECONDS)
 
 
 def _link_images(images: Path, root: Path) -> None:
@@ -374,7 +391,7 @@ def _cgroups(name: str) -> Iterator[Path]:
 def _delete_tasks(name: str, endpoint: Path, ctr: Path) -> None:
     """Ends what runs in the node's cgroup, and has containerd end its shims in order."""
     _kill_until_gone(lambda: _processes(name))
-    command = [str(ctr), "--address", str(endpoint), "--namespace", "k8s.io", "--connect-timeout", "2s", "tasks"]
+    command = [*_ctr(ctr, endpoint), "--connect-timeout", "2s", "tasks"]
     with contextlib.suppress(NodeUnavailable, subprocess.SubprocessError):
         for task in _run([*command, "list", "--quiet"]).split():
             _run([*command, "delete", "--force", task])

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from tools.localcluster.binaries import cache
+from tools.localcluster.binaries import appears_whole, cache
 from tools.localcluster.binaries import locked as locked
 from tools.localcluster.binaries import say as say
 
@@ -43,8 +44,23 @@ def runc() -> tuple[Path, Path | None]:
     found = shutil.which("runc")
     if found:
         return Path(found), None
-    target = _unpacked("runc", ["runc", "libseccomp2"])
+    target = _unpacked("runc", lambda: ["runc", "libseccomp2"])
     return next(target.rglob("sbin/runc")), next(target.rglob("libseccomp.so.2")).parent
+
+
+def buildah() -> tuple[Path, Path | None]:
+    """The ``buildah`` on the PATH, or the distribution's in the cache with the folder of the libraries it needs.
+
+    It starts itself anew without its environment, so that ``LD_LIBRARY_PATH`` alone won't do.
+
+    Raises:
+        PackagesUnavailable: it is neither here nor to be had.
+    """
+    found = shutil.which("buildah")
+    if found:
+        return Path(found), None
+    target = _unpacked("buildah", lambda: ["buildah", *_libraries("buildah")])
+    return target / "usr" / "bin" / "buildah", next(target.rglob("libgpgme.so.*")).parent
 
 
 def with_binutils() -> dict[str, str]:
@@ -55,7 +71,7 @@ def with_binutils() -> dict[str, str]:
     """
     if all(shutil.which(tool) for tool in BINUTILS):
         return dict(os.environ)
-    target = _unpacked("binutils", [name for name in closure(["binutils"]) if name not in _OF_ANY_SYSTEM])
+    target = _unpacked("binutils", lambda: [name for name in closure(["binutils"]) if name not in _OF_ANY_SYSTEM])
     libraries = ":".join(sorted({str(path.parent) for path in target.rglob("*.so*")}))
     return os.environ | {"PATH": f"{target}/usr/bin:{os.environ.get('PATH', '')}", "LD_LIBRARY_PATH": libraries}
 
@@ -88,17 +104,24 @@ def unpack(packages: Iterable[str], root: Path) -> None:
                 raise PackagesUnavailable(f"{package.name} can't be unpacked: {extracted.stderr.strip()[-1000:]}")
 
 
-def _unpacked(name: str, packages: list[str]) -> Path:
+def _libraries(package: str) -> set[str]:
+    """The libraries that a package needs, and those that they need; what else its closure has is for other uses."""
+    found: set[str] = set()
+    new = {package}
+    while new:
+        lines = _apt(["apt-cache", "depends", "--important", *sorted(new)])
+        new = set(re.findall(r"Depends: (lib\S+)", lines)) - found - set(_OF_ANY_SYSTEM)
+        found |= new
+    return found
+
+
+def _unpacked(name: str, chosen: Callable[[], Iterable[str]]) -> Path:
     target = cache() / "packages" / name
     with locked(target.with_name(f"{name}.lock"), f"another process to download {name}"):
         if not target.is_dir():
             say(f"Downloading {name} into {target} (once; a few MB)")
-            partial = Path(tempfile.mkdtemp(prefix=f".{name}.", dir=target.parent))
-            try:
-                unpack(packages, partial)
-                partial.rename(target)
-            finally:
-                shutil.rmtree(partial, ignore_errors=True)
+            with appears_whole(target) as partial:
+                unpack(chosen(), partial)
     return target
 
 
