@@ -18,6 +18,7 @@ from speculator_operator.core import compatibility
 from tests.support import inputs
 from tools.testhub import Hub
 
+SAMPLES = Path(__file__).parents[2] / "config" / "samples"
 RECIPES = Path(__file__).parents[1] / "data" / "recipes"
 VERIFIER = "Qwen/Qwen3-8B"
 WARNING = Finding(severity=Severity.WARNING, reason=Reason.CONTEXT_TOO_LONG, evidence="it is slow", remedy="wait")
@@ -47,6 +48,13 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Any:
     with Hub() as running:
         monkeypatch.setenv("HF_ENDPOINT", running.url)
         yield running
+
+
+@pytest.mark.parametrize("sample", sorted(SAMPLES.glob("*.yaml")), ids=lambda path: path.stem)
+def test_nothing_is_wrong_with_the_samples(sample: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ran = Run(capsys, "--offline", "--strict", "-f", str(sample))
+    assert ran.code == 0
+    assert "nothing found" in ran.out
 
 
 class Run:

@@ -464,7 +464,8 @@ def _check_together(method: str, overrides: Mapping[str, Any], tensor: int, max_
     """What the engine would refuse, or what would keep drafts from being made, though each key is right by itself."""
     split = overrides.get("draft_tensor_parallel_size")
     if split is not None and split not in ((tensor,) if method == "draft_model" else (1, tensor)):
-        allowed = f"{tensor}, the verifier's" if method == "draft_model" else f"1 or {tensor}, the verifier's"
+        sizes = {tensor} if method == "draft_model" else {1, tensor}
+        allowed = f"{' or '.join(map(str, sorted(sizes)))}, the verifier's"
         place = "spec.speculation.draftTensorParallelSize"
         message = f"{place}: it must be {allowed} tensor parallel size, not {split}"
         raise Refused(Reason.DRAFT_TENSOR_PARALLEL_INVALID, message, field=place)
