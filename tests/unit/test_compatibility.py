@@ -309,7 +309,7 @@ def test_what_is_known_to_fail_is_found_once(reason: Reason, field: str, case: d
                 "verifier": {},
                 "tensor": 3,
                 "max_model_len": 10**9,
-                "layer": {"num_attention_heads": None, "num_key_value_heads": None},
+                "layer": {"num_attention_heads": 3, "num_key_value_heads": 3},
             },
             id="a verifier that says nothing of itself",
         ),
