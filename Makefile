@@ -53,8 +53,8 @@ generate: venv ## Write the generated files anew: the CRD and docs/reference.md
 	$(BIN)/python tools/reference.py > $(REFERENCE)
 
 .PHONY: expected
-expected: venv ## Write the expected renderings of tests/data/render anew, to be read in review as code
-	WRITE_EXPECTED=1 $(BIN)/pytest --quiet tests/unit/test_render_cases.py
+expected: venv ## Write the expected files of tests/data/render and tests/data/cases anew, to be read in review as code
+	WRITE_EXPECTED=1 $(BIN)/pytest --quiet tests/unit/test_render_cases.py tests/unit/test_cases.py
 
 .PHONY: generated
 generated: venv ## Fail if a generated file isn't what `make generate` writes

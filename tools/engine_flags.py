@@ -67,7 +67,27 @@ def config_keys(convert: Any) -> list[str]:
     return []
 
 
-def described(action: argparse.Action) -> dict[str, Any]:
+def bounds(group: str | None, field: str) -> dict[str, float]:
+    """What the config class that a group of options is named after lets a number be: ``ge``, ``gt``, ``le``, ``lt``."""
+    config = getattr(importlib.import_module("vllm.config"), group or "", None)
+    described = getattr(config, "__pydantic_fields__", {}).get(field)
+    limits = described.metadata if described else ()
+    return {name: getattr(limit, name) for limit in limits for name in ("ge", "gt", "le", "lt") if hasattr(limit, name)}
+
+
+def names(option: str) -> list[str]:
+    """The names that the engine knows for an option whose text it looks up only later; upper and lower case alike."""
+    if option == "--quantization":
+        known = importlib.import_module("vllm.model_executor.layers.quantization").QUANTIZATION_METHODS
+    elif option == "--attention-backend":
+        backends = importlib.import_module("vllm.v1.attention.backends.registry").AttentionBackendEnum
+        known = ["auto", *backends.__members__]
+    else:
+        known = []
+    return sorted(name.lower() for name in known)
+
+
+def described(action: argparse.Action, group: str | None) -> dict[str, Any]:
     """One option: how it is spelled, how many values it takes (``values`` is argparse's nargs), and of what kind."""
     values: int | str = 1 if action.nargs is None else action.nargs
     entry: dict[str, Any] = {"strings": sorted(action.option_strings), "values": values}
@@ -77,6 +97,10 @@ def described(action: argparse.Action) -> dict[str, Any]:
         entry["keys"] = keys
     if action.choices is not None:
         entry["choices"] = sorted(str(choice) for choice in action.choices if choice is not None)
+    if limits := bounds(group, action.dest):
+        entry["bounds"] = limits
+    if known := names(max(action.option_strings, key=len)):
+        entry["names"] = known
     if isinstance(action, argparse._AppendAction):  # noqa: SLF001  # argparse has no public name for it
         entry["repeats"] = True
     return entry
@@ -88,8 +112,9 @@ def flags() -> str:
         version = importlib.import_module("vllm").__version__
         parser = serve_parser()
     options = {
-        next(string for string in action.option_strings if string.startswith("--")): described(action)
-        for action in parser._actions  # noqa: SLF001  # argparse has no public way to list a parser's options
+        next(string for string in action.option_strings if string.startswith("--")): described(action, group.title)
+        for group in parser._action_groups  # noqa: SLF001  # argparse has no public way to list a parser's options
+        for action in group._group_actions  # noqa: SLF001
         if action.option_strings and not isinstance(action, argparse._HelpAction)  # noqa: SLF001
     }
     release = ".".join(version.split(".")[:2])

@@ -90,6 +90,8 @@ def main() -> None:
     os.dup2(2, 1)
     platforms: Any = importlib.import_module("vllm.platforms")
     platforms.current_platform = importlib.import_module("vllm.platforms.cpu").CpuPlatform()
+    # Builds for CPUs have no Triton, for which the engine would choose a model runner that no GPU's pod has.
+    vars(importlib.import_module("vllm.config.vllm"))["HAS_TRITON"] = True
     version = importlib.import_module("vllm").__version__
     for line in sys.stdin:
         answer: dict[str, Any] = {"version": version, "refused": validate(**json.loads(line))}

@@ -23,7 +23,7 @@ from .api import (
     SpeculationMode,
     SpeculatorDeployment,
 )
-from .core import accelerators, checkpoint, compatibility, engine, engine_args, proof_probe
+from .core import accelerators, checkpoint, combinations, compatibility, engine, engine_args, proof_probe
 from .core.checkpoint import Recipe, Snapshot
 from .core.engine import Serving
 from .core.engine_args import ArgFields
@@ -296,20 +296,25 @@ def _check_provable(
 def _memory(
     spec: api.SpeculatorDeploymentSpec, request: _Request, models: _Models, config: Mapping[str, Any] | None
 ) -> MemoryEstimate | None:
-    flags, length = compatibility.flags_of(request.arguments.rest), request.arguments.max_model_len
-    if length is None and "--max-model-len" not in flags:  # with auto, the engine chooses one that fits
-        length = compatibility.context_length(models.verifier.config, engine_version=request.version)
     return estimate(
         verifier=models.verifier,
         draft=models.draft if config else None,
         speculative=config,
         tensor=request.serving.tensor,
         pipeline=request.serving.pipeline,
-        max_model_len=length,
+        max_model_len=_served_length(request, models),
         accelerator_memory=accelerators.memory(spec.accelerator),
         most_tensor=accelerators.per_node(spec.accelerator) // request.serving.pipeline,
-        flags=flags,
+        flags=compatibility.flags_of(request.arguments.rest),
     )
+
+
+def _served_length(request: _Request, models: _Models) -> int | None:
+    """How long requests may be; None where that isn't known: with auto, the engine chooses a length that fits."""
+    asked = request.arguments.max_model_len
+    if asked is None and "--max-model-len" not in compatibility.flags_of(request.arguments.rest):
+        return compatibility.context_length(models.verifier.config, engine_version=request.version)
+    return asked
 
 
 def _compatibility(
@@ -322,7 +327,8 @@ def _compatibility(
 ) -> tuple[Finding, ...]:
     """``config`` is None where nothing is drafted, and where it was refused: the recipe says enough then."""
     drafts = models.off is None
-    return compatibility.findings(
+    flags = compatibility.flags_of(request.arguments.rest)
+    found = compatibility.findings(
         recipe=models.recipe if drafts else None,
         speculative=config,
         draft=models.draft if drafts else None,
@@ -330,7 +336,7 @@ def _compatibility(
         tensor=request.serving.tensor,
         pipeline=request.serving.pipeline,
         max_model_len=request.arguments.max_model_len,
-        flags=compatibility.flags_of(request.arguments.rest),
+        flags=flags,
         engine_version=request.version,
         allow_remote_code=settings.allow_remote_code,
         allow_pickled_weights=settings.allow_pickled_weights,
@@ -339,6 +345,17 @@ def _compatibility(
         ),
         accelerators_per_node=accelerators.per_node(spec.accelerator),
         memory=memory,
+    )
+    return (
+        *found,
+        *combinations.findings(
+            flags=flags,
+            speculative=config,
+            draft=models.draft.config if drafts and models.draft else None,
+            verifier=models.verifier.config,
+            tensor=request.serving.tensor,
+            served=_served_length(request, models),
+        ),
     )
 
 

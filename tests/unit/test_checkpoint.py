@@ -168,6 +168,21 @@ BROKEN: list[tuple[str, str, str, Any, Reason]] = [
     ),
     ("a draft vocabulary in words", "eagle3-qwen3-8b", "draft_vocab_size", "32k", Reason.RECIPE_MALFORMED),
     ("a hidden size of zero", "eagle3-qwen3-8b", "target_hidden_size", 0, Reason.RECIPE_MALFORMED),
+    (
+        "a layer's size of null",
+        "eagle3-qwen3-8b",
+        "transformer_layer_config.hidden_size",
+        None,
+        Reason.RECIPE_MALFORMED,
+    ),
+    ("a layer's size in words", "dspark-qwen3-8b", "transformer_layer_config.head_dim", "128", Reason.RECIPE_MALFORMED),
+    (
+        "a layer without heads",
+        "dflash-qwen3-8b",
+        "transformer_layer_config.num_attention_heads",
+        0,
+        Reason.RECIPE_MALFORMED,
+    ),
     ("architectures of numbers", "dspark-qwen3-8b", "architectures", [1], Reason.RECIPE_MALFORMED),
 ]
 

@@ -73,7 +73,11 @@ def test_a_draft_fits_the_verifier_it_was_trained_for(draft: str, verifier: str,
 
 QWEN3_CONFIG = load(QWEN3)
 SMALL = QWEN3_CONFIG | {"hidden_size": 2560}
-NESTED = {"architectures": ["Qwen3VLForConditionalGeneration"], "text_config": QWEN3_CONFIG}
+NESTED = {
+    "architectures": ["Qwen3VLForConditionalGeneration"],
+    "model_type": "qwen3_vl",
+    "text_config": QWEN3_CONFIG,
+}
 
 CASES: list[tuple[str, Reason, str, dict[str, Any]]] = [
     (
@@ -92,7 +96,10 @@ CASES: list[tuple[str, Reason, str, dict[str, Any]]] = [
         "a verifier of another hidden size, nested",
         Reason.HIDDEN_SIZE_MISMATCH,
         VERIFIER,
-        {"draft": "dflash-qwen3-8b", "verifier": {"thinker_config": {"text_config": SMALL}}},
+        {
+            "draft": "dflash-qwen3-8b",
+            "verifier": {"model_type": "qwen3_omni_moe", "thinker_config": {"text_config": SMALL}},
+        },
     ),
     (
         "a draft that names another hidden size than the verifier's",
@@ -309,7 +316,7 @@ def test_what_is_known_to_fail_is_found_once(reason: Reason, field: str, case: d
                 "verifier": {},
                 "tensor": 3,
                 "max_model_len": 10**9,
-                "layer": {"num_attention_heads": None, "num_key_value_heads": None},
+                "layer": {"num_attention_heads": 3, "num_key_value_heads": 3},
             },
             id="a verifier that says nothing of itself",
         ),
@@ -574,6 +581,24 @@ def judged(
             },
             id="a schedule for medusa",
         ),
+        pytest.param(
+            Reason.ARCHITECTURE_UNKNOWN,
+            "spec.model.uri",
+            {"verifier": QWEN3_CONFIG | {"architectures": ["NewForCausalLM"]}},
+            id="an architecture that neither the engine nor Transformers implements",
+        ),
+        pytest.param(
+            Reason.ARCHITECTURE_UNKNOWN,
+            "spec.model.uri",
+            {"verifier": QWEN3_CONFIG | {"model_type": "new"}},
+            id="a config that the engine doesn't understand",
+        ),
+        pytest.param(
+            Reason.ARCHITECTURE_UNKNOWN,
+            "spec.speculation.config.model",
+            {"method": "eagle3", "draft": RAW_EAGLE3 | {"model_type": None}},
+            id="a draft's config that says no type",
+        ),
     ],
 )
 def test_without_a_recipe_the_method_and_its_draft_are_judged(reason: Reason, field: str, case: dict[str, Any]) -> None:
@@ -626,7 +651,7 @@ def test_without_a_recipe_the_method_and_its_draft_are_judged(reason: Reason, fi
             id="one token of layers that make two at a time",
         ),
         pytest.param(
-            {"method": "mtp", "verifier": {"architectures": ["MiMoV2FlashForCausalLM"]}},
+            {"method": "mtp", "verifier": {"architectures": ["MiMoV2FlashForCausalLM"], "model_type": "mimo_v2_flash"}},
             id="layers of which the engine runs the first",
         ),
         pytest.param(
@@ -733,8 +758,13 @@ def test_what_a_later_engine_may_know_is_a_warning_only() -> None:
         ),
         pytest.param(
             Reason.ARCHITECTURE_UNKNOWN,
-            {"verifier": QWEN3_CONFIG | {"architectures": ["NewForCausalLM"]}},
-            id="an architecture that the engine doesn't implement",
+            {"verifier": QWEN3_CONFIG | {"architectures": ["BambaForCausalLM"]}},
+            id="an architecture that Transformers alone implements",
+        ),
+        pytest.param(
+            Reason.ARCHITECTURE_UNKNOWN,
+            {"verifier": QWEN3_CONFIG | {"architectures": ["NewModel"]}},
+            id="an architecture of which nothing is known",
         ),
     ],
 )
@@ -783,6 +813,16 @@ NEW = QWEN3_CONFIG | {"architectures": ["NewForCausalLM"]}
             {"verifier": NEW | CODE, "allow_remote_code": True, "flags": {"--trust-remote-code": ""}},
             [],
             id="code that the installation allows, and the resource trusts",
+        ),
+        pytest.param(
+            {"verifier": QWEN3_CONFIG | CODE | {"model_type": "new"}},
+            [Reason.REMOTE_CODE_REFUSED],
+            id="code beside a config that the engine doesn't understand",
+        ),
+        pytest.param(
+            {"verifier": NEW | CODE | {"model_type": "new"}, "engine_version": "0.99.0"},
+            [Reason.ENGINE_UNKNOWN],
+            id="a config that an engine may understand which isn't known",
         ),
         pytest.param({"verifier": QWEN3_CONFIG | CODE}, [], id="code beside an architecture that the engine has"),
         pytest.param(

@@ -307,6 +307,13 @@ INVALID: dict[str, tuple[Recipe | None, dict[str, Any], Reason, str]] = {
     "too many tokens": (EAGLE3, {"num_speculative_tokens": 65}, Reason.RECIPE_OVERRIDE_INVALID, "from 1 to 64, not 65"),
     "true for a number": (EAGLE3, {"num_speculative_tokens": True}, Reason.RECIPE_OVERRIDE_INVALID, "not true"),
     "null": (EAGLE3, {"quantization": None}, Reason.RECIPE_OVERRIDE_INVALID, "not null"),
+    "no such backend": (
+        EAGLE3,
+        {"attention_backend": "SLOW"},
+        Reason.RECIPE_OVERRIDE_INVALID,
+        "--attention-backend knows",
+    ),
+    "no such quantization": (EAGLE3, {"quantization": "fp0"}, Reason.RECIPE_OVERRIDE_INVALID, "--quantization knows"),
     "an unknown key": (EAGLE3, {"tokens": 4}, Reason.RECIPE_OVERRIDE_INVALID, "takes no such key"),
     "a key of another method": (EAGLE3, {"prompt_lookup_max": 4}, Reason.RECIPE_OVERRIDE_INVALID, "takes no such key"),
     "the verifier's key": (

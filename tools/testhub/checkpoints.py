@@ -38,7 +38,7 @@ def write_verifier(folder: Path, *, agree: bool, seed: int = 0) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     _write_json(folder / "config.json", _llama_config(LAYERS) | {"architectures": ["LlamaForCausalLM"]})
     _write_json(folder / "generation_config.json", {"bos_token_id": BEGIN, "eos_token_id": END})
-    _write_tokenizer(folder)
+    write_tokenizer(folder)
     _write_safetensors(folder / "model.safetensors", shapes, zero={"lm_head.weight"} if agree else set(), seed=seed)
 
 
@@ -141,7 +141,7 @@ def _layer(prefix: str, *, attention_input: int) -> dict[str, Shape]:
     }
 
 
-def _write_tokenizer(folder: Path) -> None:
+def write_tokenizer(folder: Path) -> None:
     """A byte-level tokenizer without merges: one token a byte, in the order of their stand-in characters."""
     printable = [*range(ord("!"), ord("~") + 1), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     others = [byte for byte in range(256) if byte not in printable]

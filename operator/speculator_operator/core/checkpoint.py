@@ -79,6 +79,20 @@ _ALGORITHMS: Mapping[str, _Algorithm] = {
 }
 
 
+#: Sizes of the draft's layers, and whether the engine takes null for one.
+#: Source: transformers_utils/model_arch_config_convertor.py; ``num_key_value_heads`` may be null elsewhere, not here.
+_LAYER_SIZES: Mapping[str, bool] = {
+    "hidden_size": False,
+    "intermediate_size": False,
+    "num_hidden_layers": False,
+    "num_attention_heads": False,
+    "num_key_value_heads": False,
+    "head_dim": True,
+    "vocab_size": False,
+    "max_position_embeddings": True,
+}
+
+
 def is_speculators_checkpoint(config: Mapping[str, Any]) -> bool:
     """Whether ``config.json`` is one that the speculators library wrote, whole or broken."""
     return "speculators_config" in config or "speculators_model_type" in config
@@ -203,9 +217,10 @@ def _check_draft(config: Mapping[str, Any], name: str, algorithm: _Algorithm, en
     if (algorithm.auxiliary_layers and not taps) or not (taps is None or _is_layer_list(taps)):
         _malformed(key, taps, "a list of the verifier's layer numbers")
     for key in ("draft_vocab_size", "target_hidden_size"):
-        size = config.get(key)
-        if size is not None and not (_is_int(size) and size > 0):
-            _malformed(key, size, "a positive number, or null")
+        _check_size(config.get(key), key, null=True)
+    for key, null in _LAYER_SIZES.items():
+        if key in layer:
+            _check_size(layer[key], f"transformer_layer_config.{key}", null=null)
     architectures = config.get("architectures")
     if not (architectures is None or _is_string_list(architectures)):
         _malformed("architectures", architectures, "a list of names")
@@ -215,6 +230,11 @@ def _layer_types(name: str) -> list[str]:
     """The layers that drafts of a type may have, none where any will do."""
     entries = (entry.partition("/") for entry in releases.names("draft_layer"))
     return [layer for owner, _, layer in entries if owner == name]
+
+
+def _check_size(size: Any, path: str, *, null: bool) -> None:
+    if not (_is_int(size) and size > 0) and not (size is None and null):
+        _malformed(path, size, "a positive number, or null" if null else "a positive number")
 
 
 def _require_engine(kind: releases.Kind, name: str, engine_version: str, what: str) -> None:

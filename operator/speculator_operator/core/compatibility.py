@@ -17,7 +17,7 @@ from importlib import resources
 from typing import Any, TypeGuard
 
 from speculator_operator.api import Finding, Identity, MemoryEstimate, Reason, Severity
-from speculator_operator.core import drafts, releases, weight_files
+from speculator_operator.core import drafts, known_models, releases, weight_files
 from speculator_operator.core.checkpoint import Recipe, Snapshot, is_speculators_checkpoint
 from speculator_operator.core.engine_args import Argument
 from speculator_operator.core.memory import COMFORTABLE
@@ -679,28 +679,26 @@ def draft_context_short(case: _Case) -> Iterator[Finding]:
 
 
 def remote_code_refused(case: _Case) -> Iterator[Finding]:
-    """Models run with the engine's own code. What it doesn't implement, and what brings code along, needs that code.
+    """Models run with the engine's own code, or with that of Transformers; what neither has, a repository may bring.
 
     Source: ``_try_resolve_transformers`` in model_executor/models/registry.py; ``HFConfigParser.parse`` in
     transformers_utils/config.py. The speculators library writes an ``auto_map`` of its own, which names no class of
     Transformers'.
     """
     models = [("verifier", case.verifier.config, _VERIFIER if case.recipe else _MODEL)]
-    if case.given is not None and case.method == "draft_model":
+    if case.given is not None and case.recipe is None:
         models.append(("draft", case.config, case.field))
     for whose, config, field in models:
-        names = config.get("architectures")
-        known = [case.implements(name) for name in names[:16] if isinstance(name, str)] if _is_list(names) else []
-        if not known or any(known) or None in known:
+        what, hopeless = _unknown(case, whose, config)
+        if what is None:
             continue
-        what = f"the {whose}'s architecture is {architecture(config)}, which the engine doesn't implement"
         if not any(isinstance(key, str) and key.startswith("Auto") for key in part(config, "auto_map")):
-            yield _warning(
-                Reason.ARCHITECTURE_UNKNOWN,
-                f"{what}; Transformers may, and then it runs slower, or not at all",
-                "use a model of another architecture, or a newer engine",
-                field,
-            )
+            remedy = "use another model, or a newer engine"
+            if hopeless:
+                yield case.closed(Reason.ARCHITECTURE_UNKNOWN, what, remedy, field)
+            else:
+                slower = f"{what}; Transformers may, and then it runs slower, or not at all"
+                yield _warning(Reason.ARCHITECTURE_UNKNOWN, slower, remedy, field)
             continue
         brings = f"{what}: its repository brings code along (auto_map in its config.json)"
         if not case.allow_remote_code:
@@ -709,6 +707,28 @@ def remote_code_refused(case: _Case) -> Iterator[Finding]:
         elif case.flags.get("--trust-remote-code", "false") == "false":
             remedy = "add --trust-remote-code to spec.engine.args, which the installation allows"
             yield _error(Reason.REMOTE_CODE_REFUSED, f"{brings}, and isn't trusted", remedy, "spec.engine.args")
+
+
+def _unknown(case: _Case, whose: str, config: Config) -> tuple[str | None, bool]:
+    """What of a model the engine doesn't know, None where nothing is known to be; and whether nothing else helps.
+
+    A head's architecture goes by its method, and medusa heads need no type. What a config says by itself is looked at
+    in ``HFConfigParser.parse``, before any architecture.
+    """
+    head = whose == "draft" and case.method != "draft_model"
+    typed = config and not is_speculators_checkpoint(config) and not (head and case.method == "medusa")
+    if typed and not known_models.config_understood(config) and not _newer_than(case.engine_version, _LISTS_READ_IN):
+        kind = text(config, "model_type")
+        if not kind:
+            return f"the {whose}'s config.json has no model_type, by which the engine knows models", True
+        return f"the {whose} is of type {kind}, which neither the engine nor its Transformers know", True
+    names = config.get("architectures")
+    named = [name for name in names[:16] if isinstance(name, str)] if _is_list(names) and not head else []
+    implemented = [case.implements(name) for name in named]
+    if not named or any(implemented) or None in implemented:
+        return None, False
+    what = f"the {whose}'s architecture is {architecture(config)}, which the engine doesn't implement"
+    return what, all(known_models.implemented_nowhere(name) for name in named)
 
 
 def weights_unusable(case: _Case) -> Iterator[Finding]:

@@ -17,7 +17,7 @@ from speculator_operator import api
 from speculator_operator.api import Identity, Reason
 from speculator_operator.core import releases
 from speculator_operator.core.checkpoint import Recipe
-from speculator_operator.core.engine_args import ArgFields, Argument, has_option, options_of
+from speculator_operator.core.engine_args import ArgFields, Argument, Option, has_option, options_of
 from speculator_operator.core.weights import loaded_from
 from speculator_operator.errors import RAISED, Refusals, Refused
 from speculator_operator.reference import DRAFT_PATTERN, REVISION_PATTERN, Kind, Reference
@@ -290,6 +290,16 @@ def _one_of(*choices: str) -> _Rule:
     return _Rule(f"one of {', '.join(choices)}", lambda value: isinstance(value, str) and value in choices)
 
 
+def _as_option(option: Option) -> _Rule:
+    if option.choices:
+        return _one_of(*option.choices)
+    names = option.names
+    return _Rule(
+        f"one that {option.name} knows, such as {names[0]}",
+        lambda value: isinstance(value, str) and value.lower() in names,
+    )
+
+
 def _text(allowed: str, pattern: str) -> _Rule:
     return _Rule(allowed, lambda value: isinstance(value, str) and re.fullmatch(pattern, value) is not None)
 
@@ -315,7 +325,6 @@ _NEEDS_DRAFT = frozenset(("draft_model", "dflash", "eagle", "eagle3", "medusa", 
 #: The engine knows the number of tokens of these by itself.
 _OWN_TOKENS = frozenset(("mlp_speculator", "suffix"))
 _RULES: Mapping[str, _Rule] = {
-    "attention_backend": _text("the name of an attention backend", r"[A-Za-z0-9_]{1,64}"),
     "disable_padded_drafter_batch": _BOOLEAN,
     "draft_sample_method": _one_of("greedy", "probabilistic"),
     "draft_tensor_parallel_size": _whole(1, 64),
@@ -334,7 +343,6 @@ _RULES: Mapping[str, _Rule] = {
     "parallel_drafting": _BOOLEAN,
     "prompt_lookup_max": _whole(1, 1024),
     "prompt_lookup_min": _whole(1, 1024),
-    "quantization": _text("the name of a quantization method", r"[a-z0-9][a-z0-9_-]{0,63}"),
     "rejection_sample_method": _one_of("standard", "block"),
     "revision": _text("a branch, tag or commit", REVISION_PATTERN[1:-1]),
     "suffix_decoding_max_cached_requests": _whole(0, 10_000_000),
@@ -345,7 +353,12 @@ _RULES: Mapping[str, _Rule] = {
     "use_local_argmax_reduction": _BOOLEAN,
 }
 #: Keys whose values are those of one of the engine's options.
-_AS_OPTION = {"kv_cache_dtype": "--kv-cache-dtype", "moe_backend": "--moe-backend"}
+_AS_OPTION = {
+    "attention_backend": "--attention-backend",
+    "kv_cache_dtype": "--kv-cache-dtype",
+    "moe_backend": "--moe-backend",
+    "quantization": "--quantization",
+}
 
 _EVERY = frozenset(
     ("method", "num_speculative_tokens", "num_speculative_tokens_per_batch_size", "rejection_sample_method")
@@ -454,7 +467,7 @@ def _check_key(method: str, key: str, value: Any, version: str) -> None:
         raise _invalid(key, "synthetic may not be set: it fakes acceptance")
     if lack := releases.lack("config_key", key, version):
         raise _invalid(key, f"it {lack}")
-    rule = _RULES.get(key) or _one_of(*options_of(version)[_AS_OPTION[key]].choices)
+    rule = _RULES.get(key) or _as_option(options_of(version)[_AS_OPTION[key]])
     _check(key, value, rule)
     if lack := releases.lack("config_value", f"{key}={value}", version):
         raise _invalid(key, f"{value} {lack}")

@@ -49,13 +49,21 @@ _WHAT = {
     "json_object": "a JSON object",
     "str_or_json": "text, or a JSON object",
 }
+#: As pydantic calls them.
+_BOUNDS: Mapping[str, tuple[str, Callable[[float, float], bool]]] = {
+    "ge": ("at least", lambda number, limit: number >= limit),
+    "gt": ("more than", lambda number, limit: number > limit),
+    "le": ("at most", lambda number, limit: number <= limit),
+    "lt": ("less than", lambda number, limit: number < limit),
+}
 
 
 @dataclass(frozen=True)
 class Option:
     """An option as the engine's parser has it. ``values`` is argparse's nargs: a number, ``?``, ``+`` or ``*``.
 
-    ``keys`` are those that its JSON object may have; none where the engine doesn't say.
+    ``keys`` are those that its JSON object may have, ``names`` what its text may be in lower case, ``bounds`` (``ge``,
+    ``gt``, ``le``, ``lt``) what its number may be; none where the engine doesn't say.
     """
 
     name: str
@@ -65,6 +73,8 @@ class Option:
     optional: bool
     choices: tuple[str, ...]
     keys: tuple[str, ...]
+    names: tuple[str, ...] = ()
+    bounds: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -284,6 +294,8 @@ def _described() -> Mapping[releases.Version, Mapping[str, Option]]:
                 optional=entry.get("optional", False),
                 choices=tuple(entry.get("choices", ())),
                 keys=tuple(entry.get("keys", ())),
+                names=tuple(entry.get("names", ())),
+                bounds=entry.get("bounds", {}),
             )
             by_string |= dict.fromkeys(option.strings, option)
         described[releases.parsed(data["release"])] = by_string
@@ -449,6 +461,14 @@ def _checked(argument: Argument, option: Option, text: str) -> None:
         raise _refusal(argument.index, f"{argument.option} takes {what}, not {_shown(text)}") from None
     if option.choices and str(value) not in option.choices:
         raise _refusal(argument.index, f"{argument.option} is one of {', '.join(option.choices)}, not {_shown(text)}")
+    if option.names and text.lower() not in option.names:
+        near = difflib.get_close_matches(text.lower(), option.names, 1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise _refusal(argument.index, f"{argument.option} knows no {_shown(text)}{hint}")
+    for bound, limit in option.bounds.items():
+        words, holds = _BOUNDS[bound]
+        if isinstance(value, int | float) and not holds(value, limit):
+            raise _refusal(argument.index, f"{argument.option} must be {words} {limit:g}, not {_shown(text)}")
     for key in value if option.keys else ():
         if key not in option.keys:
             near = difflib.get_close_matches(key, option.keys, 1)

@@ -1,0 +1,164 @@
+"""Options that the engine takes one by one, and not together -> findings.
+
+Each rule restates one refusal of the engine's, whose place is named beside it (paths are vLLM's, read in 0.32.0). A
+rule says nothing where a number that it needs isn't given: the engine's defaults go with the device and the model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from speculator_operator.api import Finding, Reason, Severity
+from speculator_operator.core.engine_args import human_integer
+from speculator_operator.core.model_config import NOTHING, Config, language_model, part, size
+
+#: Source: ``validate_parsed_serve_args`` in entrypoints/launchers/cli_args.py.
+_COMPANIONS = {"--enable-auto-tool-choice": "--tool-call-parser", "--enable-log-outputs": "--enable-log-requests"}
+#: Source: ``VllmConfig.__post_init__`` in config/vllm.py: drafters that need the tokens of the step before.
+_SCHEDULED_IN_STEP = frozenset({"medusa", "mlp_speculator", "ngram", "suffix"})
+
+
+@dataclass(frozen=True)
+class _Case:
+    flags: Mapping[str, str]
+    speculative: Mapping[str, Any]
+    draft: Config
+    target: Config
+    tensor: int
+    served: int | None
+
+    def on(self, flag: str) -> bool:
+        return self.flags.get(flag, "false") != "false"
+
+    def off(self, flag: str) -> bool:
+        return self.flags.get(flag) == "false"
+
+    def number(self, flag: str) -> int | None:
+        return human_integer(self.flags[flag]) if flag in self.flags else None
+
+
+def findings(
+    *,
+    flags: Mapping[str, str],
+    speculative: Mapping[str, Any] | None,
+    draft: Config | None,
+    verifier: Config,
+    tensor: int,
+    served: int | None,
+) -> tuple[Finding, ...]:
+    """What the engine would refuse, as errors.
+
+    ``flags`` are the options that no field mirrors (``compatibility.flags_of``), ``speculative`` is the speculative
+    config that the engine gets, None where nothing is drafted, ``draft`` and ``verifier`` are the models' configs.
+    ``served`` is the length that requests may have, None where it isn't known.
+    """
+    case = _Case(flags, speculative or NOTHING, draft or NOTHING, language_model(verifier), tensor, served)
+    rules = (
+        companion_missing,
+        async_scheduling_unsupported,
+        graphs_missing,
+        batch_too_small,
+        context_parallel_unsupported,
+        candidates_too_many,
+    )
+    return tuple(finding for rule in rules for finding in rule(case))
+
+
+def companion_missing(case: _Case) -> Iterator[Finding]:
+    """An option that does nothing without another."""
+    for flag, companion in _COMPANIONS.items():
+        if case.on(flag) and (companion not in case.flags or case.off(companion)):
+            yield _error(f"{flag} is set without {companion}", f"add {companion}, or leave {flag} out")
+
+
+def async_scheduling_unsupported(case: _Case) -> Iterator[Finding]:
+    """Asynchronous scheduling is on by default, and off where it can't be; asked for, it must be possible.
+
+    Source: ``VllmConfig.__post_init__`` in config/vllm.py.
+    """
+    if not case.on("--async-scheduling"):
+        return
+    if case.speculative.get("method") in _SCHEDULED_IN_STEP:
+        why = f"method {case.speculative['method']}"
+    elif case.speculative.get("disable_padded_drafter_batch") is True:
+        why = "disable_padded_drafter_batch"
+    else:
+        return
+    yield _error(f"--async-scheduling doesn't go with {why}", "leave it out: the engine then decides by itself")
+
+
+def graphs_missing(case: _Case) -> Iterator[Finding]:
+    """Adaptive verification sizes batches by what CUDA graphs cost.
+
+    Source: ``_validate_adaptive_verification`` in config/vllm.py.
+    """
+    if case.speculative.get("enable_adaptive_verification") is True and case.on("--enforce-eager"):
+        yield _error("--enforce-eager doesn't go with enable_adaptive_verification", "leave one of them out")
+
+
+def batch_too_small(case: _Case) -> Iterator[Finding]:
+    """A step's tokens are enough for each sequence and, where a prompt isn't cut, for the longest.
+
+    Source: ``SchedulerConfig.verify_max_model_len`` and ``_verify_args`` in config/scheduler.py.
+    """
+    batch, sequences = case.number("--max-num-batched-tokens"), case.number("--max-num-seqs")
+    if batch is None:
+        return
+    if sequences is not None and batch < sequences:
+        yield _error(
+            f"--max-num-batched-tokens is {batch}, and --max-num-seqs {sequences}",
+            f"raise the first to {sequences} or more, or lower the second",
+        )
+    if case.off("--enable-chunked-prefill") and case.served is not None and batch < case.served:
+        yield _error(
+            f"--max-num-batched-tokens is {batch}, prompts aren't cut (--no-enable-chunked-prefill), and requests may "
+            f"have {case.served} tokens",
+            f"raise it to {case.served} or more, or lower --max-model-len",
+        )
+
+
+def context_parallel_unsupported(case: _Case) -> Iterator[Finding]:
+    """The context is split over GPUs that would keep copies of a key-value head.
+
+    Source: ``ModelConfig.verify_with_parallel_config`` in config/model.py.
+    """
+    parts, groups = case.number("--decode-context-parallel-size"), size(case.target, "num_key_value_heads")
+    if parts is None or parts == 1 or groups is None or "kv_lora_rank" in case.target:
+        return
+    copies = case.tensor // groups
+    if parts > copies or case.tensor <= groups:
+        yield _error(
+            f"--decode-context-parallel-size is {parts}, for which each of the verifier's {groups} key-value heads has "
+            f"to be there {parts} times, and {case.tensor} GPUs hold {max(copies, 1)} of each",
+            f"set it to {copies} or less" if copies > 1 else "leave it out",
+        )
+
+
+def candidates_too_many(case: _Case) -> Iterator[Finding]:
+    """A draft's candidates are of its vocabulary.
+
+    Source: ``SpeculativeConfig.__post_init__`` in config/speculative.py.
+    """
+    candidates = size(case.speculative, "dspark_draft_topk")
+    layer = part(case.draft, "transformer_layer_config")
+    vocabulary = size(case.draft, "draft_vocab_size", "vocab_size") or size(layer, "vocab_size")
+    if candidates and vocabulary and candidates > vocabulary:
+        yield Finding(
+            severity=Severity.ERROR,
+            reason=Reason.RECIPE_OVERRIDE_INVALID,
+            evidence=f"dspark_draft_topk is {candidates}, and the draft's vocabulary has {vocabulary} tokens",
+            remedy=f"set it to {vocabulary} or less",
+            field="spec.speculation.config.dspark_draft_topk",
+        )
+
+
+def _error(evidence: str, remedy: str) -> Finding:
+    return Finding(
+        severity=Severity.ERROR,
+        reason=Reason.ARGS_INVALID,
+        evidence=evidence,
+        remedy=remedy,
+        field="spec.engine.args",
+    )

@@ -1,0 +1,109 @@
+"""Options that the engine refuses together are found, and those that go together are left alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from speculator_operator.api import Finding, Reason, Severity
+from speculator_operator.core.combinations import findings
+from speculator_operator.core.compatibility import flags_of
+from speculator_operator.core.engine_args import parse_args
+
+VERIFIER = {"model_type": "qwen3", "num_key_value_heads": 2}
+DSPARK = {"draft_vocab_size": 32000, "transformer_layer_config": {"vocab_size": 151936}}
+
+
+def found(args: list[str], **given: Any) -> tuple[Finding, ...]:
+    defaults: dict[str, Any] = {"speculative": None, "draft": None, "verifier": VERIFIER, "tensor": 1, "served": None}
+    return findings(flags=flags_of(parse_args(args, "0.32.0")), **defaults | given)
+
+
+REFUSED: dict[str, tuple[list[str], dict[str, Any], str]] = {
+    "tools without a parser": (["--enable-auto-tool-choice"], {}, "add --tool-call-parser"),
+    "outputs logged without requests": (["--enable-log-outputs"], {}, "add --enable-log-requests"),
+    "outputs logged, and requests not": (
+        ["--enable-log-outputs", "--no-enable-log-requests"],
+        {},
+        "add --enable-log-requests",
+    ),
+    "async scheduling with prompt lookup": (
+        ["--async-scheduling"],
+        {"speculative": {"method": "ngram"}},
+        "method ngram",
+    ),
+    "async scheduling with medusa heads": (
+        ["--async-scheduling"],
+        {"speculative": {"method": "medusa"}},
+        "method medusa",
+    ),
+    "async scheduling with an unpadded drafter": (
+        ["--async-scheduling"],
+        {"speculative": {"method": "eagle3", "disable_padded_drafter_batch": True}},
+        "doesn't go with disable_padded_drafter_batch",
+    ),
+    "adaptive verification without graphs": (
+        ["--enforce-eager"],
+        {"speculative": {"method": "dspark", "enable_adaptive_verification": True}},
+        "doesn't go with enable_adaptive_verification",
+    ),
+    "fewer batched tokens than sequences": (
+        ["--max-num-batched-tokens=64", "--max-num-seqs=128"],
+        {},
+        "raise the first to 128 or more",
+    ),
+    "whole prompts longer than a step": (
+        ["--max-num-batched-tokens=2k", "--no-enable-chunked-prefill"],
+        {"served": 4096},
+        "raise it to 4096 or more",
+    ),
+    "a context that is split over too few GPUs": (
+        ["--decode-context-parallel-size=4"],
+        {"tensor": 4},
+        "set it to 2 or less",
+    ),
+    "a context that is split over GPUs without copies": (["-dcp=2"], {"tensor": 2}, "leave it out"),
+    "more candidates than the draft's vocabulary has": (
+        [],
+        {"speculative": {"method": "dspark", "dspark_draft_topk": 32001}, "draft": DSPARK},
+        "set it to 32000 or less",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_the_engine_refuses_together_is_found(name: str) -> None:
+    args, given, words = REFUSED[name]
+    (finding,) = found(args, **given)
+    assert finding.severity == Severity.ERROR
+    assert finding.reason in (Reason.ARGS_INVALID, Reason.RECIPE_OVERRIDE_INVALID)
+    assert words in finding.message
+
+
+TAKEN: dict[str, tuple[list[str], dict[str, Any]]] = {
+    "nothing at all": ([], {}),
+    "tools with a parser": (["--enable-auto-tool-choice", "--tool-call-parser=hermes"], {}),
+    "no tools, in so many words": (["--no-enable-auto-tool-choice"], {}),
+    "outputs and requests": (["--enable-log-outputs", "--enable-log-requests"], {}),
+    "async scheduling with an eagle3 draft": (["--async-scheduling"], {"speculative": {"method": "eagle3"}}),
+    "async scheduling without speculation": (["--async-scheduling"], {}),
+    "no async scheduling with prompt lookup": (["--no-async-scheduling"], {"speculative": {"method": "ngram"}}),
+    "an eager engine without adaptive verification": (["--enforce-eager"], {"speculative": {"method": "dspark"}}),
+    "as many batched tokens as sequences": (["--max-num-batched-tokens=128", "--max-num-seqs=128"], {}),
+    "batched tokens alone": (["--max-num-batched-tokens=64"], {"served": 4096}),
+    "whole prompts of a length that isn't known": (["--max-num-batched-tokens=1", "--no-enable-chunked-prefill"], {}),
+    "a context split over copies": (["-dcp=2"], {"tensor": 4}),
+    "a context of latent heads": (["-dcp=4"], {"tensor": 4, "verifier": VERIFIER | {"kv_lora_rank": 512}}),
+    "a verifier that doesn't say its heads": (["-dcp=4"], {"tensor": 4, "verifier": {}}),
+    "candidates within the draft's vocabulary": (
+        [],
+        {"speculative": {"method": "dspark", "dspark_draft_topk": 32000}, "draft": DSPARK},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", TAKEN)
+def test_what_goes_together_is_left_alone(name: str) -> None:
+    args, given = TAKEN[name]
+    assert found(args, **given) == ()
