@@ -144,7 +144,7 @@ class Reason(StrEnum):
     CONFIG_MISSING = "ConfigMissing"
     """There is no ``config.json``."""
     CONFIG_MALFORMED = "ConfigMalformed"
-    """``config.json`` is not a JSON object."""
+    """``config.json`` is not a JSON object, or an empty one."""
     CONFIG_TOO_LARGE = "ConfigTooLarge"
     """``config.json`` is larger than any model's."""
     FILES_TOO_MANY = "FilesTooMany"

@@ -73,7 +73,7 @@ def _line(question: Question, folder: Path) -> str:
     """What ``engine_check`` reads, after the models' folders were made. There are no weights in them."""
     folders = {}
     for number, (model, config) in enumerate(question.configs.items()):
-        place = folder / str(number)
+        place = folder / str(number) / model.strip("/")  # the engine reads a method out of some models' names
         place.mkdir(parents=True)
         (place / CONFIG).write_text(json.dumps(config))
         folders[model] = str(place)
@@ -86,6 +86,7 @@ def _run(python: str, questions: str, home: str, seconds: float) -> tuple[str, s
     environment = os.environ | {
         "HF_HUB_OFFLINE": "1",
         "HF_HOME": home,  # so that not even code that was downloaded before is run
+        "VLLM_CACHE_ROOT": home,
         "VLLM_NO_USAGE_STATS": "1",
         "VLLM_LOGGING_LEVEL": "ERROR",
     }

@@ -159,7 +159,7 @@ async def test_the_next_page_is_asked_for_at_the_hub_wherever_a_link_points(
 @pytest.mark.parametrize(("page", "max_bytes"), [(1, 1_000_000), (1000, 1000)], ids=["in pages", "in bytes"])
 async def test_a_list_of_files_has_an_end(server: testhub.Hub, page: int, max_bytes: int) -> None:
     server.page = page
-    most = {"config.json": b"{}"} | {f"{number:02}": b"" for number in range(1, hub_module.MAX_PAGES)}
+    most = {"config.json": b'{"a": 1}'} | {f"{number:02}": b"" for number in range(1, hub_module.MAX_PAGES)}
     server.commit(REPO, most)
     assert (await client(server).read(MODEL)).files == {name: len(content) for name, content in most.items()}
 

@@ -114,7 +114,7 @@ CHANGES: dict[str, Callable[[ObjectStoreServer, str], None]] = {
     "the weights have changed, and not their size": lambda server, bucket: server.put(
         bucket, "models/draft/model-00002-of-00002.safetensors", b"changed"
     ),
-    "the config has changed": lambda server, bucket: server.put(bucket, "models/draft/config.json", b"{}"),
+    "the config has changed": lambda server, bucket: server.put(bucket, "models/draft/config.json", b'{"a": 1}'),
     "a file has come": lambda server, bucket: server.put(bucket, "models/draft/vocab.json", b"{}"),
     "a file has gone": lambda server, bucket: server.delete(bucket, "models/draft/tokenizer.model"),
     "a file has gone that nobody fetches": lambda server, bucket: server.delete(

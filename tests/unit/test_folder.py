@@ -23,7 +23,7 @@ def test_a_folder_is_read_and_has_no_revision(tmp_path: Path) -> None:
 
 
 def test_the_files_beside_the_config_are_listed_as_far_as_they_are_any(tmp_path: Path) -> None:
-    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "config.json").write_text('{"a": 1}')
     (tmp_path / "model.safetensors").write_bytes(b"12345")
     (tmp_path / "linked.txt").symlink_to(tmp_path / "model.safetensors")
     (tmp_path / "nowhere.txt").symlink_to(tmp_path / "absent")
@@ -31,12 +31,12 @@ def test_the_files_beside_the_config_are_listed_as_far_as_they_are_any(tmp_path:
     (tmp_path / "original").mkdir()
     (tmp_path / ".gitattributes").write_text("hidden")
     os.mkfifo(tmp_path / "pipe")
-    assert read_folder(tmp_path).files == {"config.json": 2, "linked.txt": 5, "model.safetensors": 5}
+    assert read_folder(tmp_path).files == {"config.json": 8, "linked.txt": 5, "model.safetensors": 5}
 
 
 def test_the_folder_is_called_as_it_was_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "draft").mkdir()
-    (tmp_path / "draft" / "config.json").write_text("{}")
+    (tmp_path / "draft" / "config.json").write_text('{"a": 1}')
     monkeypatch.chdir(tmp_path)
     assert read_folder("./draft").uri == "./draft"
     assert read_folder("./draft", "org/draft").uri == "org/draft"
@@ -85,6 +85,7 @@ REFUSED: dict[str, tuple[Callable[[Path], None], str, str]] = {
     "a folder called config.json": (_folder_in_its_place, "ConfigMissing", "There is no config.json"),
     "an empty config": (_writes(b""), "ConfigMalformed", "not a JSON object"),
     "an array": (_writes(b"[]"), "ConfigMalformed", "it holds an array"),
+    "an object without a word": (_writes(b"{}"), "ConfigMalformed", "is empty"),
     "a null": (_writes(b"null"), "ConfigMalformed", "it holds a single value"),
     "bytes that are no text": (_writes(b"\xff\xfe{}"), "ConfigMalformed", "utf-8"),
     "a nest too deep for a parser": (_writes(b"[" * 200_000), "ConfigMalformed", "nested too deeply"),
@@ -113,7 +114,7 @@ def test_a_nest_just_shallow_enough_is_read(tmp_path: Path) -> None:
 
 
 def test_a_config_that_cannot_be_opened_is_undetermined(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "config.json").write_text('{"a": 1}')
 
     def denied(*_arguments: object, **_options: object) -> None:
         raise PermissionError(13, "Permission denied")
@@ -166,9 +167,9 @@ def test_a_claim_is_pinned_and_bears_the_name_that_it_was_given(claim: Path) -> 
 
 
 def test_a_pin_stays_the_same_from_release_to_release(tmp_path: Path) -> None:
-    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "config.json").write_text('{"a": 1}')
     (tmp_path / "model.safetensors").write_bytes(weights())
-    assert pin(tmp_path) == "sha256:050a3965833f9e32b388580d86034308423b7bc6879603e2a6c16ea22780018b"
+    assert pin(tmp_path) == "sha256:74052ef0bc40c8326b85268300523d3eb95c109047985dcc31089f4c4758c119"
 
 
 def _retrained(folder: Path) -> None:

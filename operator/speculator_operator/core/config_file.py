@@ -32,6 +32,11 @@ def parsed(body: bytes, whose: str) -> Mapping[str, Any]:
         raise _malformed(whose, words(str(error))) from None
     if not isinstance(value, dict):
         raise _malformed(whose, f"it holds {'an array' if isinstance(value, list) else 'a single value'}")
+    if not value:
+        raise Refused(
+            Reason.CONFIG_MALFORMED,
+            f"{CONFIG} of {whose} is empty. Have the checkpoint saved again, or name another revision.",
+        )
     level: list[Any] = [value]
     for _ in range(MAX_DEPTH):
         inner = [child for each in level for child in (each.values() if isinstance(each, dict) else each)]
