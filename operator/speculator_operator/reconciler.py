@@ -38,6 +38,9 @@ PATIENCE_SECONDS = 2.0
 #: Resources that are made within this time share what the hub says of the branches that they name.
 SHARED_SECONDS = 60.0
 
+#: Whoever says so also says when to come back.
+_TOLD_WHEN = (Reason.HUB_THROTTLED, Reason.STORAGE_THROTTLED)
+
 log = logging.getLogger(__name__)
 
 
@@ -45,14 +48,15 @@ log = logging.getLogger(__name__)
 class _Failure:
     """Inputs that couldn't be resolved or applied, so that not every event of a child has it tried again.
 
-    ``memory`` is the accelerator's: it isn't among what names a revision, and a resource can fail by it.
+    ``memory`` is the accelerator's: it isn't among what names a revision, and a resource can fail by it. ``wait``
+    (seconds) is how long it isn't tried again.
     """
 
     revision: str
     memory: int | str | None
     problem: OperatorError
     since: float
-    until: float
+    wait: float
 
 
 class Reconciler:
@@ -202,6 +206,8 @@ class Reconciler:
         except OperatorError as problem:
             if problem.reason != Reason.RESOLVING:  # what is under way is looked at in each pass
                 self._remember(resource, name, problem)
+            if isinstance(problem, Refused):  # what was read is what has to be mended
+                self._sources.forget(key)
             raise
 
     def _max_age(self, key: Key, name: str, before: Mapping[str, Any]) -> float:
@@ -221,16 +227,22 @@ class Reconciler:
             task.cancel()
 
     def _remember(self, resource: SpeculatorDeployment, name: str, problem: OperatorError) -> None:
-        wait = problem.retry_after if isinstance(problem, Waiting) else self._settings.reread_interval
-        now = self._clock()
-        failure = _Failure(name, resource.spec.accelerator.memory, problem, now, now + wait)
-        self._failures[resource.namespace, resource.name] = failure
+        """Keeps a failure: one that only a change can end is looked at again after a long time, and one that may end
+        by itself sooner, after a time that doubles from try to try. What was told to wait waits as told."""
+        key, most = (resource.namespace, resource.name), self._settings.reread_interval
+        wait = most
+        if isinstance(problem, Waiting):
+            wait, before = problem.retry_after, self._failures.get(key)
+            again = before and (before.revision, before.problem.reason) == (name, problem.reason)
+            if before and again and problem.reason not in _TOLD_WHEN:
+                wait = max(wait, min(2 * before.wait, most))
+        self._failures[key] = _Failure(name, resource.spec.accelerator.memory, problem, self._clock(), wait)
 
     def _raise_known(self, resource: SpeculatorDeployment, name: str) -> None:
         """Raises what the inputs of this name have failed with, while it isn't time to try again."""
         failure = self._failures.get((resource.namespace, resource.name))
         same = failure and (failure.revision, failure.memory) == (name, resource.spec.accelerator.memory)
-        if failure and same and self._clock() < failure.until:
+        if failure and same and self._clock() < failure.since + failure.wait:
             raise failure.problem.with_traceback(None) from None  # it would grow with each pass
 
     async def _serving(
@@ -301,7 +313,7 @@ class Reconciler:
             return None
         failure = self._failures.get(key)
         if failure and failure.problem is problem:
-            return max(failure.until - self._clock(), 1.0)
+            return max(failure.since + failure.wait - self._clock(), 1.0)
         return problem.retry_after if isinstance(problem, Waiting) else self._settings.reread_interval
 
 

@@ -70,7 +70,7 @@ class Sources:
         return functools.partial(self._read, resource, max_age)
 
     def forget(self, key: Key) -> None:
-        """Drops what was read for a resource: it is pinned now, or gone."""
+        """Drops what was read for a resource: it is pinned now, or gone, or has to be read anew."""
         self._readings.pop(key, None)
 
     async def _read(self, resource: SpeculatorDeployment, max_age: float, reference: Reference) -> Snapshot:

@@ -198,6 +198,8 @@ def test_a_claim_is_read_by_a_job_and_mounted(world: World, readers: Readers, cl
         world.becomes(Stalled=("True", "ClaimMissing"))
         bind_claim(world.cluster, world.namespace, "models", Path("/nowhere"))
         world.becomes(Stalled=("True", "ConfigMissing"))
+        _write(claim / "draft", files(DRAFT, speculators_config={}))
+        world.becomes(Stalled=("True", "RecipeMethodsInvalid"))
         _write(claim / "draft", files(DRAFT))
         _write(claim / "verifier", files(VERIFIER))
         world.ready()
@@ -212,7 +214,7 @@ def test_a_claim_is_read_by_a_job_and_mounted(world: World, readers: Readers, cl
         world.kubectl("annotate", "spd", "a", "speculators.dev/refresh=1")
         eventually(lambda: world.get("spd")["status"]["resolved"]["draft"]["revision"] != resolved["draft"]["revision"])
         world.ready()
-        assert readers.ran >= 5
+        assert readers.ran >= 6
 
 
 def test_object_storage_is_read_by_a_job_and_fetched_at_what_it_was(
