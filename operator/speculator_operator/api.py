@@ -279,6 +279,10 @@ class Reason(StrEnum):
     """`check --engine`: the engine itself refuses the command, in its own words."""
 
 
+#: What the hub says to a reader without a token, where one with a token may be told more.
+TOKEN_MAY_HELP = frozenset({Reason.MODEL_UNAUTHORIZED, Reason.MODEL_GATED, Reason.MODEL_NOT_FOUND})
+
+
 @dataclass(frozen=True)
 class Rule:
     """What the parts of an object must have in common.

@@ -9,16 +9,13 @@ from typing import Any
 import yaml
 
 from . import api
-from .api import Reason, SpeculatorDeployment
+from .api import TOKEN_MAY_HELP, Reason, SpeculatorDeployment
 from .core.checkpoint import Snapshot
 from .core.config_file import CONFIG
 from .errors import Refusals, Refused, Waiting
 from .folder import read_folder
 from .reference import Kind, Reference
 from .resolution import Read
-
-#: What the hub says of a repository that takes a token, which is in a Secret.
-_CLOSED = (Reason.MODEL_UNAUTHORIZED, Reason.MODEL_GATED, Reason.MODEL_NOT_FOUND)
 
 
 class NotRead(Waiting):
@@ -74,7 +71,7 @@ def open_only(resource: SpeculatorDeployment, hub: Read) -> Read:
         try:
             return await hub(reference)
         except Refused as refusal:
-            if resource.spec.model.token_secret_ref is None or refusal.reason not in _CLOSED:
+            if resource.spec.model.token_secret_ref is None or refusal.reason not in TOKEN_MAY_HELP:
                 raise
             raise NotRead(reference, "it takes the token of spec.model.tokenSecretRef") from None
 

@@ -14,7 +14,7 @@ from collections.abc import Awaitable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from .api import REFRESH_ANNOTATION, Reason, SpeculatorDeployment
+from .api import REFRESH_ANNOTATION, TOKEN_MAY_HELP, Reason, SpeculatorDeployment
 from .cluster import Cluster
 from .core import plan, report, status
 from .core.checkpoint import Snapshot
@@ -30,9 +30,6 @@ from .workqueue import Key
 LOOK_SECONDS = 10.0
 #: After a Job that ended without a report.
 RETRY_SECONDS = 60.0
-
-#: With these, a token may help.
-_CLOSED = (Reason.MODEL_UNAUTHORIZED, Reason.MODEL_GATED, Reason.MODEL_NOT_FOUND)
 
 log = logging.getLogger(__name__)
 
@@ -79,7 +76,7 @@ class Sources:
             try:
                 return await self._hub(reference, max_age=max_age)
             except Refused as refusal:
-                if resource.spec.model.token_secret_ref is None or refusal.reason not in _CLOSED:
+                if resource.spec.model.token_secret_ref is None or refusal.reason not in TOKEN_MAY_HELP:
                     raise
                 readings.closed.add(reference)
         return await self._through_job(resource, reference, readings)
