@@ -21,6 +21,7 @@ from speculator_operator.core.model_config import (
     LARGEST,
     NOTHING,
     Config,
+    draft_layers,
     language_model,
     number,
     part,
@@ -228,7 +229,7 @@ class _Plan:
             return loaded
         # What equals the verifier's is dropped after it was loaded: `maybe_share_target_embed` in
         # v1/worker/gpu/spec_decode/eagle/utils.py.
-        layer = _layer(config)
+        layer = draft_layers(config)
         shared = _both_embeddings(config, layer)
         return _Weights(loaded.stored, max(loaded.least - shared, 0) if shared else 0)
 
@@ -238,7 +239,7 @@ class _Plan:
             return _Weights(stored, stored)
         if quantizes:
             return _Weights(int(stored * _FOUR_BITS_OF_SIXTEEN), int(stored * _FOUR_BITS_OF_SIXTEEN))
-        dtype = stored_dtype(config) or stored_dtype(_layer(config))
+        dtype = stored_dtype(config) or stored_dtype(draft_layers(config))
         if self.engine.wide or dtype in ("float16", "bfloat16", "half"):
             return _Weights(stored, stored)
         # Loaded as 16 bits: `_resolve_auto_dtype` in config/model.py.
@@ -266,7 +267,7 @@ class _Plan:
     def _draft_cache(self, tensor: int) -> _Cache | None:
         dtype = text(self.speculative, "kv_cache_dtype") or self.engine.cache_dtype
         if self.draft is not None:
-            layer = _layer(self.draft.config)
+            layer = draft_layers(self.draft.config)
             return _cache(layer, tensor, self._cache_bytes(dtype, layer))
         found = drafts.mtp_layers(self.verifier.config)
         target = language_model(self.verifier.config)
@@ -289,7 +290,7 @@ class _Plan:
         """The smallest tensor parallel size above that the heads allow, and that leaves room."""
         layers = [language_model(self.verifier.config)]
         if self.draft is not None and self.method in drafts.HEADS | {"draft_model"}:
-            layers.append(_layer(self.draft.config))
+            layers.append(draft_layers(self.draft.config))
         for larger in range(tensor + 1, min(most, MOST_TENSOR) + 1):
             need = self.at(larger)
             room = need.available is not None and need.required <= COMFORTABLE * need.available
@@ -367,11 +368,6 @@ def _quantizes_cache(config: Config) -> bool:
         for whose in (quantization, part(quantization, "quantization"))
         for key in ("kv_cache_scheme", "kv_cache_quant_algo")
     )
-
-
-def _layer(draft: Config) -> Config:
-    """The part of a draft's config that describes its layers: the speculators format nests it."""
-    return part(draft, "transformer_layer_config") or language_model(draft)
 
 
 def _both_embeddings(config: Config, layer: Config) -> int:

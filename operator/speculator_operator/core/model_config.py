@@ -27,6 +27,11 @@ def language_model(config: Config) -> Config:
     return config
 
 
+def draft_layers(config: Config) -> Config:
+    """The part of a draft's config that describes its layers: the speculators format nests it."""
+    return part(config, "transformer_layer_config") or language_model(config)
+
+
 def part(config: Config, key: str) -> Config:
     """The object under a key; an empty one where there is none."""
     value = config.get(key)
