@@ -44,7 +44,7 @@ def found(
     if draft_tensor is not None:
         speculative["draft_tensor_parallel_size"] = draft_tensor
     target = load(verifier) if isinstance(verifier, str) else verifier
-    defaults: dict[str, Any] = {"tensor": 1, "pipeline": 1, "max_model_len": None}
+    defaults: dict[str, Any] = {"tensor": 1, "pipeline": 1, "max_model_len": None, "engine_version": "0.32.0"}
     return findings(
         recipe=recipe, speculative=speculative, draft=model(config), verifier=model(target), **defaults | given
     )
@@ -392,7 +392,13 @@ def judged(
 ) -> tuple[Finding, ...]:
     """Findings for a regular model, and the method and draft that a resource gives it."""
     config = {"method": method, "num_speculative_tokens": 3, **(speculative or {})} if method else None
-    defaults: dict[str, Any] = {"recipe": None, "tensor": 1, "pipeline": 1, "max_model_len": None}
+    defaults: dict[str, Any] = {
+        "recipe": None,
+        "tensor": 1,
+        "pipeline": 1,
+        "max_model_len": None,
+        "engine_version": "0.32.0",
+    }
     drafted = model(draft, name) if draft is not None else None
     return findings(speculative=config, draft=drafted, verifier=model(verifier), **defaults | given)
 
@@ -897,6 +903,7 @@ def test_weights_are_there_whole_and_not_pickled(
             tensor=1,
             pipeline=1,
             max_model_len=None,
+            engine_version="0.32.0",
             allow_pickled_weights=allowed,
         )
         assert [(finding.reason, finding.field) for finding in told] == [(reason, field) for reason in reasons]
@@ -982,6 +989,7 @@ def test_whatever_two_configs_hold_they_are_judged(
         tensor=4,
         pipeline=2,
         max_model_len=4096,
+        engine_version="0.32.0",
         accelerators_per_node=4,
     )
     for finding in told:

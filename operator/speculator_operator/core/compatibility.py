@@ -9,12 +9,11 @@ inside the engine are no findings. What a checkpoint itself has to hold, ``check
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
-from typing import Any, TypeGuard
+from typing import Any
 
 from speculator_operator.api import Finding, Identity, MemoryEstimate, Reason, Severity
 from speculator_operator.core import drafts, known_models, releases, weight_files
@@ -40,12 +39,9 @@ from speculator_operator.core.weights import loaded_from
 _ADDED_TOKENS = 1024
 
 #: The release that closed lists of the engine's were read in: a later one may know more.
-_LISTS_READ_IN = (0, 32)
+_LISTS_READ_IN = "0.32"
 
-# Source: `supports_aux_hidden_states_over_pp`, and who bears it, since 0.30.0; until 0.29.0 the model runner
-# (v1/worker/gpu/model_runner.py) refused these methods with pipeline parallelism. The architectures are those that can
-# be tapped, and whose decoders don't bear it.
-_TAPS_CROSS_STAGES_SINCE = releases.since("behaviour", "taps_cross_stages")[:2]
+# Source: who bears `supports_aux_hidden_states_over_pp`. These can be tapped, and their decoders don't bear it.
 _TAPS_STAY_IN_A_STAGE = frozenset(
     f"{name}ForCausalLM"
     for name in (
@@ -55,10 +51,6 @@ _TAPS_STAY_IN_A_STAGE = frozenset(
         *("Plamo3", "Qwen3Moe", "Qwen3Next", "Qwen3_5", "Qwen3_5Moe", "Step1", "TeleFLM"),
     )
 )
-
-# Source: `_get_and_verify_max_len` in config/model.py: before, yarn's factor was applied to the original length; since
-# then, the config's length is taken as scaled.
-_YARN_SCALED_SINCE = releases.since("behaviour", "yarn_is_scaled")[:2]
 
 _VERIFIER = "spec.verifier.uri"
 _MODEL = "spec.model.uri"
@@ -98,7 +90,7 @@ class _Case:
     max_model_len: int | None
     served: int | None
     flags: Mapping[str, str]
-    engine_version: str | None
+    engine_version: str
     allow_remote_code: bool
     allow_pickled_weights: bool
     allow_long_context: bool
@@ -111,15 +103,14 @@ class _Case:
 
     def closed(self, reason: Reason, evidence: str, remedy: str, field: str | None = None) -> Finding:
         """A finding by a closed list of the engine's: an error up to the release that it was read in."""
-        known = not _newer_than(self.engine_version, _LISTS_READ_IN)
-        return (_error if known else _warning)(reason, evidence, remedy, field)
+        newer = releases.newer(self.engine_version, _LISTS_READ_IN)
+        return (_warning if newer else _error)(reason, evidence, remedy, field)
 
     def implements(self, name: str) -> bool | None:
         """Whether the engine has an architecture of its own; None where its release isn't known."""
-        version = self.engine_version or releases.newest()
-        if _release(version) is None or not releases.known(version):
+        if not releases.known(self.engine_version):
             return None
-        return releases.available("architecture", name, version) is True
+        return releases.available("architecture", name, self.engine_version) is True
 
 
 def findings(
@@ -133,7 +124,7 @@ def findings(
     data: int = 1,
     max_model_len: int | None,
     flags: Mapping[str, str] = NOTHING,
-    engine_version: str | None = None,
+    engine_version: str,
     allow_remote_code: bool = False,
     allow_pickled_weights: bool = False,
     allow_long_context: bool = False,
@@ -145,9 +136,8 @@ def findings(
     ``speculative`` is the speculative config that the engine gets, None where nothing is drafted; without its
     ``method``, the recipe's is meant. ``draft`` is what was read of its ``model``: one that is part of the verifier, or
     that needs no weights, is None. ``max_model_len`` is None where no length is asked for, or where the engine is to
-    choose one; ``flags`` are the engine's other options (``flags_of``). Without an ``engine_version``, the newest is
-    meant. What the installation or the resource allows beyond is under ``allow_...``; ``accelerators_per_node`` is the
-    most that a node has.
+    choose one; ``flags`` are the engine's other options (``flags_of``). What the installation or the resource allows
+    beyond is under ``allow_...``; ``accelerators_per_node`` is the most that a node has.
     """
     if is_speculators_checkpoint(verifier.config):
         # The engine would swap it for the model that it names: maybe_override_with_speculators in
@@ -552,7 +542,8 @@ def pipeline_unsupported(case: _Case) -> Iterator[Finding]:
     """With pipeline parallelism, the verifier has to be made for it, and so has what the method reads of it.
 
     Source: ``verify_with_parallel_config`` in config/model.py for the verifier;
-    ``verify_supports_aux_hidden_states_over_pp`` in v1/worker/gpu/spec_decode/eagle/eagle3_utils.py for tapped states.
+    ``verify_supports_aux_hidden_states_over_pp`` in v1/worker/gpu/spec_decode/eagle/eagle3_utils.py for tapped states,
+    which the model runner (v1/worker/gpu/model_runner.py) refused whatever the verifier was until 0.29.0.
     Parallel drafting with eagle3 runs on the older model runner (``_get_v2_model_runner_unsupported_features`` in
     config/vllm.py), which taps the last stage only (v1/worker/gpu_model_runner.py). A model that drafts by itself is
     built within the last stage, and takes itself for a part of it (``LlamaModel.forward`` in
@@ -570,7 +561,7 @@ def pipeline_unsupported(case: _Case) -> Iterator[Finding]:
         why = "enable_adaptive_verification doesn't work over several stages"
     elif case.method not in drafts.TAPPING:
         return
-    elif _older_than(case.engine_version, _TAPS_CROSS_STAGES_SINCE):
+    elif not releases.available("behaviour", "taps_cross_stages", case.engine_version):
         why = f"engine {case.engine_version} doesn't run {case.method} over several stages"
     elif case.method == "eagle3" and case.recipe and case.recipe.locked.get("parallel_drafting"):
         why = f"the engine doesn't run {case.recipe.algorithm} over several stages"
@@ -718,13 +709,14 @@ def _unknown(case: _Case, whose: str, config: Config) -> tuple[str | None, bool]
     """
     head = whose == "draft" and case.method != "draft_model"
     typed = config and not is_speculators_checkpoint(config) and not (head and case.method == "medusa")
-    if typed and not known_models.config_understood(config) and not _newer_than(case.engine_version, _LISTS_READ_IN):
+    newer = releases.newer(case.engine_version, _LISTS_READ_IN)
+    if typed and not known_models.config_understood(config) and not newer:
         kind = text(config, "model_type")
         if not kind:
             return f"the {whose}'s config.json has no model_type, by which the engine knows models", True
         return f"the {whose} is of type {kind}, which neither the engine nor its Transformers know", True
     names = config.get("architectures")
-    named = [name for name in names[:16] if isinstance(name, str)] if _is_list(names) and not head else []
+    named = [name for name in names[:16] if isinstance(name, str)] if isinstance(names, list) and not head else []
     implemented = [case.implements(name) for name in named]
     if not named or any(implemented) or None in implemented:
         return None, False
@@ -820,7 +812,7 @@ _OF_THE_DRAFT = (
 def engine_unknown(case: _Case) -> Iterator[Finding]:
     """An engine newer than the table of releases is taken for the newest in it."""
     version = case.engine_version
-    if version is not None and _newer_than(version, _release(releases.newest()) or _LISTS_READ_IN):
+    if releases.newer(version, releases.newest()):
         yield _warning(
             Reason.ENGINE_UNKNOWN,
             f"engine {version} is newer than all that are known here, so it was checked as {releases.newest()}",
@@ -839,10 +831,14 @@ _OF_ALL = (
 )
 
 
-def context_length(model: Config, *, engine_version: str | None) -> int | None:
-    """The context that an engine of the version derives from a model's config; None where that isn't plain."""
+def context_length(model: Config, *, engine_version: str) -> int | None:
+    """The context that an engine of the version derives from a model's config; None where that isn't plain.
+
+    Source: ``_get_and_verify_max_len`` in config/model.py. It applied yarn's factor to the original length until it
+    took the config's length as scaled (``yarn_is_scaled``).
+    """
     config = language_model(model)
-    yarn_multiplies = _older_than(engine_version, _YARN_SCALED_SINCE)
+    yarn_multiplies = not releases.available("behaviour", "yarn_is_scaled", engine_version)
     length = size(config, "model_max_length", "max_position_embeddings")
     if length is None:
         return None
@@ -896,10 +892,6 @@ def _named_layers(case: _Case) -> Sequence[int] | None:
 _ODD_LAYER = 10**6
 
 
-def _is_list(value: Any) -> TypeGuard[list[Any]]:
-    return isinstance(value, list)
-
-
 def _reads_last_state(case: _Case) -> bool:
     """An eagle3 head may be trained on the last state alone."""
     return part(case.config, "eagle_config").get("use_aux_hidden_state") is False
@@ -919,18 +911,3 @@ def _models(lack: str) -> frozenset[str]:
     """Architectures whose class in the engine lacks something; where they are written down, their source is said."""
     data = json.loads((resources.files(__package__) / "engine_models.json").read_text())
     return frozenset(data[lack])
-
-
-def _older_than(version: str | None, since: tuple[int, int]) -> bool:
-    release = _release(version)
-    return release is not None and release < since
-
-
-def _newer_than(version: str | None, known: tuple[int, int]) -> bool:
-    release = _release(version)
-    return release is not None and release > known
-
-
-def _release(version: str | None) -> tuple[int, int] | None:
-    match = re.match(r"(\d{1,6})\.(\d{1,6})", version or "")
-    return (int(match[1]), int(match[2])) if match else None

@@ -68,6 +68,11 @@ def known(version: str) -> bool:
     return _releases()[0] <= parsed(version) and parsed(version)[:2] <= _releases()[-1][:2]
 
 
+def newer(version: str, than: str) -> bool:
+    """Whether a version is of a later release than another: patches aside."""
+    return parsed(version)[:2] > parsed(than)[:2]
+
+
 def names(kind: Kind) -> tuple[str, ...]:
     """All names of a kind, those that are gone included."""
     return tuple(_rows()[kind])
@@ -77,15 +82,6 @@ def available(kind: Kind, name: str, version: str) -> bool | None:
     """Whether an engine of the version has it; None where no release has ever had it."""
     rows = _rows()[kind].get(name)
     return None if rows is None else any(row.holds(parsed(version)) for row in rows)
-
-
-def since(kind: Kind, name: str) -> Version:
-    """The release that brought it: the last one to do so, where it was gone for a while.
-
-    Raises:
-        KeyError: no release has ever had it.
-    """
-    return _rows()[kind][name][-1].since
 
 
 def lack(kind: Kind, name: str, version: str) -> str | None:
