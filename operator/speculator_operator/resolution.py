@@ -70,6 +70,11 @@ class _Request:
     serving: Serving
     overrides: Mapping[str, Any]
 
+    @property
+    def flags(self) -> Mapping[str, str]:
+        """The options that no field mirrors."""
+        return engine_args.flags_of(self.arguments.rest)
+
 
 @dataclass(frozen=True)
 class _Models:
@@ -305,16 +310,14 @@ def _memory(
         max_model_len=_served_length(request, models),
         accelerator_memory=accelerators.memory(spec.accelerator),
         most_tensor=accelerators.per_node(spec.accelerator) // request.serving.pipeline,
-        flags=compatibility.flags_of(request.arguments.rest),
+        flags=request.flags,
     )
 
 
 def _served_length(request: _Request, models: _Models) -> int | None:
-    """How long requests may be; None where that isn't known: with auto, the engine chooses a length that fits."""
-    asked = request.arguments.max_model_len
-    if asked is None and "--max-model-len" not in compatibility.flags_of(request.arguments.rest):
-        return compatibility.context_length(models.verifier.config, engine_version=request.version)
-    return asked
+    return compatibility.served_length(
+        models.verifier.config, request.arguments.max_model_len, request.flags, engine_version=request.version
+    )
 
 
 def _compatibility(
@@ -327,7 +330,6 @@ def _compatibility(
 ) -> tuple[Finding, ...]:
     """``config`` is None where nothing is drafted, and where it was refused: the recipe says enough then."""
     drafts = models.off is None
-    flags = compatibility.flags_of(request.arguments.rest)
     found = compatibility.findings(
         recipe=models.recipe if drafts else None,
         speculative=config,
@@ -336,7 +338,7 @@ def _compatibility(
         tensor=request.serving.tensor,
         pipeline=request.serving.pipeline,
         max_model_len=request.arguments.max_model_len,
-        flags=flags,
+        flags=request.flags,
         engine_version=request.version,
         allow_remote_code=settings.allow_remote_code,
         allow_pickled_weights=settings.allow_pickled_weights,
@@ -349,7 +351,7 @@ def _compatibility(
     return (
         *found,
         *combinations.findings(
-            flags=flags,
+            flags=request.flags,
             speculative=config,
             draft=models.draft.config if drafts and models.draft else None,
             verifier=models.verifier.config,

@@ -8,8 +8,7 @@ import pytest
 
 from speculator_operator.api import Finding, Reason, Severity
 from speculator_operator.core.combinations import findings
-from speculator_operator.core.compatibility import flags_of
-from speculator_operator.core.engine_args import parse_args
+from speculator_operator.core.engine_args import flags_of, parse_args
 
 VERIFIER = {"model_type": "qwen3", "num_key_value_heads": 2}
 DSPARK = {"draft_vocab_size": 32000, "transformer_layer_config": {"vocab_size": 151936}}

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from speculator_operator.api import Finding, MemoryEstimate, Reason, Severity
 from speculator_operator.core.checkpoint import Snapshot, read_recipe
-from speculator_operator.core.compatibility import context_length, findings, flags_of
-from speculator_operator.core.engine_args import fields_from, parse_args
+from speculator_operator.core.compatibility import context_length, findings
+from speculator_operator.core.engine_args import fields_from, flags_of, parse_args
 from tests.support.configs import CONFIG, JSON, METHODS, YARN, load
 
 QWEN3 = "regular-qwen3-8b"

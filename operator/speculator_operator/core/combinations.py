@@ -50,7 +50,7 @@ def findings(
 ) -> tuple[Finding, ...]:
     """What the engine would refuse, as errors.
 
-    ``flags`` are the options that no field mirrors (``compatibility.flags_of``), ``speculative`` is the speculative
+    ``flags`` are the options that no field mirrors (``engine_args.flags_of``), ``speculative`` is the speculative
     config that the engine gets, None where nothing is drafted, ``draft`` and ``verifier`` are the models' configs.
     ``served`` is the length that requests may have, None where it isn't known.
     """

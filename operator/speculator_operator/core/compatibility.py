@@ -9,7 +9,7 @@ inside the engine are no findings. What a checkpoint itself has to hold, ``check
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -18,7 +18,6 @@ from typing import Any
 from speculator_operator.api import Finding, Identity, MemoryEstimate, Reason, Severity
 from speculator_operator.core import drafts, known_models, releases, weight_files
 from speculator_operator.core.checkpoint import Recipe, Snapshot, is_speculators_checkpoint
-from speculator_operator.core.engine_args import Argument
 from speculator_operator.core.memory import COMFORTABLE
 from speculator_operator.core.model_config import (
     NOTHING,
@@ -136,8 +135,8 @@ def findings(
     ``speculative`` is the speculative config that the engine gets, None where nothing is drafted; without its
     ``method``, the recipe's is meant. ``draft`` is what was read of its ``model``: one that is part of the verifier, or
     that needs no weights, is None. ``max_model_len`` is None where no length is asked for, or where the engine is to
-    choose one; ``flags`` are the engine's other options (``flags_of``). What the installation or the resource allows
-    beyond is under ``allow_...``; ``accelerators_per_node`` is the most that a node has.
+    choose one; ``flags`` are the engine's other options (``engine_args.flags_of``). What the installation or the
+    resource allows beyond is under ``allow_...``; ``accelerators_per_node`` is the most that a node has.
     """
     if is_speculators_checkpoint(verifier.config):
         # The engine would swap it for the model that it names: maybe_override_with_speculators in
@@ -152,9 +151,6 @@ def findings(
         )
     config = draft.config if draft is not None else recipe.config if recipe else NOTHING
     target = language_model(verifier.config)
-    served = max_model_len
-    if served is None and "--max-model-len" not in flags:
-        served = context_length(target, engine_version=engine_version)
     case = _Case(
         recipe=recipe,
         method=text(speculative or NOTHING, "method") or (recipe.method if recipe else None),
@@ -169,7 +165,7 @@ def findings(
         pipeline=pipeline,
         data=data,
         max_model_len=max_model_len,
-        served=served,
+        served=served_length(target, max_model_len, flags, engine_version=engine_version),
         flags=flags,
         engine_version=engine_version,
         allow_remote_code=allow_remote_code,
@@ -182,17 +178,6 @@ def findings(
     # The numbers of a draft that is none for the method would only confuse.
     rules = _OF_ALL if unfit else (*_OF_THE_DRAFT, *_OF_ALL)
     return (*unfit, *(finding for rule in rules for finding in rule(case)))
-
-
-def flags_of(arguments: Iterable[Argument]) -> dict[str, str]:
-    """The last value of each option that was given whole, by the option's name; ``false`` for a ``--no-`` form."""
-    return {
-        argument.name: "false"
-        if argument.option.startswith("--no-") and not argument.name.startswith("--no-")
-        else " ".join(argument.values)
-        for argument in arguments
-        if argument.path is None
-    }
 
 
 def method_unsupported(case: _Case) -> Iterator[Finding]:
@@ -852,6 +837,15 @@ def context_length(model: Config, *, engine_version: str) -> int | None:
     lengths = [_scaled(length, scaling, yarn_multiplies=yarn_multiplies) for scaling in scalings]
     known = [scaled for scaled in lengths if scaled is not None]
     return max(known) if len(known) == len(lengths) else None
+
+
+def served_length(
+    verifier: Config, max_model_len: int | None, flags: Mapping[str, str], *, engine_version: str
+) -> int | None:
+    """How long requests may be; None where that isn't known: with auto, the engine chooses a length that fits."""
+    if max_model_len is None and "--max-model-len" not in flags:
+        return context_length(verifier, engine_version=engine_version)
+    return max_model_len
 
 
 def _scaled(length: int, scaling: Config, *, yarn_multiplies: bool) -> int | None:

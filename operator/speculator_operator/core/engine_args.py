@@ -196,6 +196,17 @@ def fields_from(arguments: Iterable[Argument], refusals: Refusals = RAISED) -> A
     )
 
 
+def flags_of(arguments: Iterable[Argument]) -> dict[str, str]:
+    """The last value of each option that was given whole, by the option's name; ``false`` for a ``--no-`` form."""
+    return {
+        argument.name: "false"
+        if argument.option.startswith("--no-") and not argument.name.startswith("--no-")
+        else " ".join(argument.values)
+        for argument in arguments
+        if argument.path is None
+    }
+
+
 def check_env(variables: Iterable[api.EnvVar], settings: Settings = _POLICY_ALONE, refusals: Refusals = RAISED) -> None:
     """Refuses (``EnvRefused``) what may not be set, naming the variable's place in ``spec.engine.env``."""
     policy = _policy()

@@ -86,7 +86,7 @@ def estimate(
     """The estimate for one pod; None where the verifier's files weren't listed, or have no safetensors among them.
 
     ``max_model_len`` is the length that is served, None where the engine chooses one that fits, or where it isn't
-    known. ``accelerator_memory`` is in bytes, of each. ``flags`` are as in ``compatibility.flags_of``. No larger tensor
+    known. ``accelerator_memory`` is in bytes, of each. ``flags`` are as in ``engine_args.flags_of``. No larger tensor
     parallel size than ``most_tensor`` is proposed.
     """
     if not weight_files.safetensors(verifier.files or {}):
