@@ -1,7 +1,7 @@
 """What the operator's image does in users' pods, with the Secrets and volumes that only such a pod has.
 
-``read`` looks at one model, and leaves what it has seen in the pod's termination message (``core/report``). ``fetch``
-brings one from object storage to a folder, before an engine starts. Neither speaks to the Kubernetes API.
+``read`` looks at one model, and leaves what it has seen in the pod's termination message (``core/resolver_report``).
+``fetch`` brings one from object storage to a folder, before an engine starts. Neither speaks to the Kubernetes API.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from .core import report, weights
+from .core import resolver_report, weights
 from .core.checkpoint import Snapshot
 from .core.sigv4 import Credentials
 from .errors import OperatorError
@@ -28,9 +28,9 @@ async def read(
 ) -> tuple[str, OperatorError | None]:
     """Reads a model, from ``folder`` if it is mounted there: the report of it, and why it couldn't be read."""
     try:
-        return report.packed(await _snapshot(reference, folder, settings, environment)), None
+        return resolver_report.packed(await _snapshot(reference, folder, settings, environment)), None
     except OperatorError as problem:
-        return report.packed(problem), problem
+        return resolver_report.packed(problem), problem
 
 
 async def fetch(

@@ -16,7 +16,7 @@ from typing import Protocol
 
 from .api import REFRESH_ANNOTATION, TOKEN_MAY_HELP, Reason, SpeculatorDeployment
 from .cluster import Cluster
-from .core import plan, report, status
+from .core import plan, resolver_report, status
 from .core.checkpoint import Snapshot
 from .core.render import CONTAINER, Manifest
 from .core.resolver_job import resolver_job
@@ -112,7 +112,7 @@ class Sources:
         for pod in pods:
             if text := _last_words(pod):
                 try:
-                    return report.unpacked(text)
+                    return resolver_report.unpacked(text)
                 except ValueError as error:
                     what = f"said something else than a report ({error}): {text[:200]}"
                     raise _failed(metadata["name"], reference, what) from error

@@ -1,7 +1,7 @@
 """The Job that reads one model in the resource's own namespace, with the Secret, claim or image that this takes.
 
-Its pod runs the operator's image, and says what it has read in its termination message (``report``). It asks for no
-accelerator and for no node in particular, so that none is started for it.
+Its pod runs the operator's image, and says what it has read in its termination message (``resolver_report``). It asks
+for no accelerator and for no node in particular, so that none is started for it.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from speculator_operator.api import Reason
-from speculator_operator.core import report
+from speculator_operator.core import resolver_report
 from speculator_operator.core.checkpoint import Snapshot
 from speculator_operator.errors import OperatorError, Refused, Waiting
 
@@ -24,19 +24,21 @@ CONFIG: dict[str, Any] = {"model_type": "llama", "hidden_size": 64, "rope_scalin
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_a_published_config_gets_through_whole(path: Path) -> None:
     snapshot = Snapshot("pvc://models/a", DIGEST, json.loads(path.read_text()), {"model.safetensors": 10**12})
-    assert report.unpacked(report.packed(snapshot)) == snapshot
+    assert resolver_report.unpacked(resolver_report.packed(snapshot)) == snapshot
 
 
 @pytest.mark.parametrize("files", [None, {}, {"a.safetensors": 1}])
 @pytest.mark.parametrize("revision", [None, DIGEST])
 def test_all_that_a_snapshot_may_hold_gets_through(revision: str | None, files: dict[str, int] | None) -> None:
     snapshot = Snapshot("pvc://models/a", revision, CONFIG, files)
-    assert report.unpacked(report.packed(snapshot)) == snapshot
+    assert resolver_report.unpacked(resolver_report.packed(snapshot)) == snapshot
 
 
 def test_shards_are_summed_up_where_there_are_too_many() -> None:
     shards = {f"model-{n:05}-of-01000.safetensors": 4_900_000_000 + 7919 * n * n % 90_000_001 for n in range(1, 1001)}
-    heard = report.unpacked(report.packed(Snapshot("pvc://models/a", None, CONFIG, {**shards, "README.md": 5})))
+    heard = resolver_report.unpacked(
+        resolver_report.packed(Snapshot("pvc://models/a", None, CONFIG, {**shards, "README.md": 5}))
+    )
     assert heard.files == {"model.safetensors": sum(shards.values())}
 
 
@@ -44,16 +46,16 @@ def test_what_no_rule_looks_at_is_left_out_where_there_is_too_much() -> None:
     labels = {str(number): f"label {number * 7919 % 104729}" for number in range(3000)}
     quantization = {"quant_method": "fp8", "ignore": [f"layer.{n * 7919 % 104729}" for n in range(3000)]}
     config = {**CONFIG, "id2label": labels, "text_config": {"id2label": labels}, "quantization_config": quantization}
-    heard = report.unpacked(report.packed(Snapshot("pvc://models/a", None, config, None)))
+    heard = resolver_report.unpacked(resolver_report.packed(Snapshot("pvc://models/a", None, config, None)))
     assert heard.config == {**CONFIG, "text_config": {}, "quantization_config": {"quant_method": "fp8"}}
 
 
 def test_a_config_that_is_still_too_large_is_refused_by_name() -> None:
     config = {f"key-{n * 7919 % 104729}": n * 104729 % 7919 for n in range(5000)}
-    text = report.packed(Snapshot("pvc://models/a", None, config, None))
-    assert len(text.encode()) <= report.MAX_BYTES
+    text = resolver_report.packed(Snapshot("pvc://models/a", None, config, None))
+    assert len(text.encode()) <= resolver_report.MAX_BYTES
     with pytest.raises(Refused, match=r"ConfigTooLarge: .*pvc://models/a"):
-        report.unpacked(text)
+        resolver_report.unpacked(text)
 
 
 @pytest.mark.parametrize(
@@ -67,10 +69,10 @@ def test_a_config_that_is_still_too_large_is_refused_by_name() -> None:
     ids=repr,
 )
 def test_a_failure_is_raised_where_it_is_heard(problem: OperatorError) -> None:
-    text = report.packed(problem)
-    assert len(text.encode()) <= report.MAX_BYTES
+    text = resolver_report.packed(problem)
+    assert len(text.encode()) <= resolver_report.MAX_BYTES
     with pytest.raises(type(problem)) as heard:
-        report.unpacked(text)
+        resolver_report.unpacked(text)
     assert heard.value.reason == problem.reason
     assert problem.message.startswith(heard.value.message)
     assert getattr(heard.value, "retry_after", 0) == max(getattr(problem, "retry_after", 0), 1) * isinstance(
@@ -78,7 +80,7 @@ def test_a_failure_is_raised_where_it_is_heard(problem: OperatorError) -> None:
     )
 
 
-GOOD = report.packed(Snapshot("pvc://models/a", None, CONFIG, None))
+GOOD = resolver_report.packed(Snapshot("pvc://models/a", None, CONFIG, None))
 FORGED: dict[str, Any] = {
     "a reason that there isn't": {"refused": "Nonsense", "message": ""},
     "files that aren't sizes": {"uri": "a", "revision": None, "config": {}, "files": {"a": -1}},
@@ -91,18 +93,18 @@ FORGED: dict[str, Any] = {
 @pytest.mark.parametrize("text", ["", "exec format error", GOOD[:-1], GOOD[:60], GOOD + "x", GOOD.replace("v1", "v2")])
 def test_what_is_no_whole_report_is_told_apart(text: str) -> None:
     with pytest.raises(ValueError, match="it"):
-        report.unpacked(text)
+        resolver_report.unpacked(text)
 
 
 @pytest.mark.parametrize("name", FORGED)
 def test_a_report_that_makes_no_sense_is_told_apart(name: str) -> None:
     with pytest.raises(ValueError, match=r"report|files|Nonsense"):
-        report.unpacked(report._written(FORGED[name]))  # noqa: SLF001 - nothing else would write it
+        resolver_report.unpacked(resolver_report._written(FORGED[name]))  # noqa: SLF001 - nothing else would write it
 
 
 def test_a_report_that_unpacks_to_too_much_is_refused() -> None:
     with pytest.raises(ValueError, match="too large"):
-        report.unpacked(report._written({"refused": " " * (report.MAX_UNPACKED + 1)}))  # noqa: SLF001
+        resolver_report.unpacked(resolver_report._written({"refused": " " * (resolver_report.MAX_UNPACKED + 1)}))  # noqa: SLF001
 
 
 @given(
@@ -112,4 +114,4 @@ def test_a_report_that_unpacks_to_too_much_is_refused() -> None:
 )
 def test_whatever_is_heard_it_is_a_report_or_it_isn_t(text: str) -> None:
     with contextlib.suppress(ValueError):
-        assert report.unpacked(text).config == CONFIG
+        assert resolver_report.unpacked(text).config == CONFIG
