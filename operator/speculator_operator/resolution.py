@@ -28,8 +28,8 @@ from .core.checkpoint import Recipe, Snapshot
 from .core.engine import Serving
 from .core.engine_args import ArgFields
 from .core.memory import estimate
+from .core.pod_models import loaded_from
 from .core.render import shutdown_timeout
-from .core.weights import loaded_from
 from .errors import Refusals, Refused, Waiting
 from .reference import Reference
 from .settings import Settings, variable

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from .core import resolver_report, weights
+from .core import pod_models, resolver_report
 from .core.checkpoint import Snapshot
 from .core.sigv4 import Credentials
 from .errors import OperatorError
@@ -57,7 +57,7 @@ async def _snapshot(
 
 def _store(reference: Reference, settings: Settings, environment: Mapping[str, str]) -> ObjectStore:
     ours = reference.kind is Kind.S3
-    key, secret, session = (environment.get(name) for name in weights.CREDENTIALS)
+    key, secret, session = (environment.get(name) for name in pod_models.CREDENTIALS)
     return ObjectStore(
         settings.s3_endpoint if ours else None,
         region=settings.s3_region if ours else None,

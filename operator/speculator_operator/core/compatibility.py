@@ -30,7 +30,7 @@ from speculator_operator.core.model_config import (
     size,
     text,
 )
-from speculator_operator.core.weights import loaded_from
+from speculator_operator.core.pod_models import loaded_from
 
 #: A fine-tune adds tokens at the end of the vocabulary, and padding does likewise: a draft never proposes those, so a
 #: verifier with a few more is served well. One with many more speaks another vocabulary. (The speculators converter

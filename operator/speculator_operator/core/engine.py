@@ -18,7 +18,7 @@ from speculator_operator.api import Identity, Reason
 from speculator_operator.core import releases
 from speculator_operator.core.checkpoint import Recipe
 from speculator_operator.core.engine_args import ArgFields, Argument, Option, has_option, options_of
-from speculator_operator.core.weights import loaded_from
+from speculator_operator.core.pod_models import loaded_from
 from speculator_operator.errors import RAISED, Refusals, Refused
 from speculator_operator.reference import DRAFT_PATTERN, REVISION_PATTERN, Kind, Reference
 

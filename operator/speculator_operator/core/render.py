@@ -19,8 +19,8 @@ from speculator_operator.api import Identity, Resolved
 from speculator_operator.reference import Kind, Reference
 from speculator_operator.settings import Settings
 
-from . import proof_probe, weights
-from .weights import Manifest as Manifest
+from . import pod_models, proof_probe
+from .pod_models import Manifest as Manifest
 
 MANAGER = "speculator-operator"
 CONTAINER = "main"
@@ -34,7 +34,7 @@ HOME = "/home/engine"
 SHM_SIZE = "8Gi"
 PROBE_PERIOD_SECONDS = 10
 #: Of a container that reads a model's config, or fetches its files.
-READER_RESOURCES = {"requests": {"cpu": "50m", "memory": "128Mi"}, "limits": {"memory": "512Mi"}}
+RESOLVER_RESOURCES = {"requests": {"cpu": "50m", "memory": "128Mi"}, "limits": {"memory": "512Mi"}}
 #: Confinement, as the Restricted Pod Security Standard asks for it: of a container, and of a pod.
 CONFINED = {
     "allowPrivilegeEscalation": False,
@@ -154,7 +154,7 @@ def pod_template(resource: api.SpeculatorDeployment, resolved: Resolved, setting
     spec = resource.spec
     pod = spec.template.spec
     models = {"verifier": resolved.verifier, "draft": resolved.draft}
-    folders = weights.in_folders(models)
+    folders = pod_models.in_folders(models)
     fetching = _fetching(resource, folders, models, settings)
     from_hub = any(identity and role not in folders for role, identity in models.items())
     http = {"path": "/health", "port": "http"}
@@ -187,7 +187,7 @@ def pod_template(resource: api.SpeculatorDeployment, resolved: Resolved, setting
             {"name": "home", "mountPath": HOME},
             {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - the container's own
             {"name": "shm", "mountPath": "/dev/shm"},  # noqa: S108 - ranks of a tensor parallel group meet here
-            *weights.mounts(folders),
+            *pod_models.mounts(folders),
         ],
     }
     if pod.termination_grace_period_seconds > ENDPOINT_LAG_SECONDS + EXIT_SECONDS:
@@ -213,7 +213,7 @@ def pod_template(resource: api.SpeculatorDeployment, resolved: Resolved, setting
                 {"name": "home", "emptyDir": {}},
                 {"name": "tmp", "emptyDir": {}},
                 {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": SHM_SIZE}},
-                *weights.volumes(folders),
+                *pod_models.volumes(folders),
             ],
         },
     }
@@ -279,7 +279,7 @@ def _environment(resource: api.SpeculatorDeployment, settings: Settings, *, from
         {"name": "VLLM_NO_USAGE_STATS", "value": "1"},
     ]
     if from_hub:
-        environment += weights.environment(resource.spec.model, {Kind.HUB})
+        environment += pod_models.environment(resource.spec.model, {Kind.HUB})
         if settings.pod_hf_endpoint:
             environment.append({"name": "HF_ENDPOINT", "value": escaped(settings.pod_hf_endpoint)})
     else:
@@ -300,25 +300,25 @@ def _fetching(
     return [
         {
             "name": f"fetch-{role}",
-            "image": weights.reader_image(reference, settings),
+            "image": pod_models.resolver_image(reference, settings),
             "args": [
-                *("fetch", escaped(reference.uri), f"--into={weights.FOLDER}/{role}"),
+                *("fetch", escaped(reference.uri), f"--into={pod_models.FOLDER}/{role}"),
                 *([f"--revision={identity.revision}"] if identity.revision else []),
             ],
             "env": [
-                *weights.reading_settings(reference.kind, settings),
-                *weights.environment(resource.spec.model, {reference.kind}),
+                *pod_models.resolver_settings(reference.kind, settings),
+                *pod_models.environment(resource.spec.model, {reference.kind}),
             ],
-            "resources": READER_RESOURCES,
+            "resources": RESOLVER_RESOURCES,
             "securityContext": CONFINED,
             "terminationMessagePolicy": "FallbackToLogsOnError",
             "volumeMounts": [
                 {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - the container's own
-                {"name": role, "mountPath": f"{weights.FOLDER}/{role}"},
+                {"name": role, "mountPath": f"{pod_models.FOLDER}/{role}"},
             ],
         }
         for role, reference in folders.items()
-        if reference.kind in weights.STORED and (identity := models[role])
+        if reference.kind in pod_models.STORED and (identity := models[role])
     ]
 
 

@@ -15,11 +15,11 @@ from speculator_operator import api
 from speculator_operator.reference import Reference
 from speculator_operator.settings import Settings
 
-from . import weights
+from . import pod_models
 from .render import (
     CONFINED,
     CONTAINER,
-    READER_RESOURCES,
+    RESOLVER_RESOURCES,
     UNPRIVILEGED,
     Manifest,
     escaped,
@@ -38,14 +38,14 @@ def resolver_job(resource: api.SpeculatorDeployment, reference: Reference, setti
     Raises:
         Refused: ``ResolverUnset``.
     """
-    image = weights.reader_image(reference, settings)
+    image = pod_models.resolver_image(reference, settings)
     spec = resource.spec
-    folders = {_ROLE: reference} if reference.kind in weights.MOUNTED else {}
+    folders = {_ROLE: reference} if reference.kind in pod_models.MOUNTED else {}
     command = ["read", reference.uri]
     if reference.revision:
         command.append(f"--revision={reference.revision}")
     if folders:
-        command.append(f"--folder={weights.FOLDER}/{_ROLE}")
+        command.append(f"--folder={pod_models.FOLDER}/{_ROLE}")
     marks = {**object_labels(resource.name), "app.kubernetes.io/component": "resolver"}
     return {
         "apiVersion": "batch/v1",
@@ -75,18 +75,18 @@ def resolver_job(resource: api.SpeculatorDeployment, reference: Reference, setti
                             "image": image,
                             "args": [escaped(text) for text in command],
                             "env": [
-                                *weights.reading_settings(reference.kind, settings),
-                                *weights.environment(spec.model, {reference.kind}),
+                                *pod_models.resolver_settings(reference.kind, settings),
+                                *pod_models.environment(spec.model, {reference.kind}),
                             ],
-                            "resources": READER_RESOURCES,
+                            "resources": RESOLVER_RESOURCES,
                             "securityContext": CONFINED,
                             "volumeMounts": [
                                 {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - the container's own
-                                *weights.mounts(folders),
+                                *pod_models.mounts(folders),
                             ],
                         }
                     ],
-                    "volumes": [{"name": "tmp", "emptyDir": {}}, *weights.volumes(folders)],
+                    "volumes": [{"name": "tmp", "emptyDir": {}}, *pod_models.volumes(folders)],
                 },
             },
         },

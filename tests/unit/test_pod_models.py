@@ -8,7 +8,7 @@ import pytest
 
 from speculator_operator import api
 from speculator_operator.api import Identity
-from speculator_operator.core import weights
+from speculator_operator.core import pod_models
 from speculator_operator.errors import Refused
 from speculator_operator.reference import Kind, Reference
 from speculator_operator.settings import Settings
@@ -31,19 +31,19 @@ DIGEST = "sha256:" + "0" * 64
 def test_the_engine_loads_a_repository_at_its_commit_and_everything_else_from_a_folder(
     uri: str, loaded: Identity
 ) -> None:
-    assert weights.loaded_from(Identity(uri=uri, revision=COMMIT), "draft") == loaded
+    assert pod_models.loaded_from(Identity(uri=uri, revision=COMMIT), "draft") == loaded
 
 
 def test_two_models_of_one_claim_share_its_volume_and_two_of_one_bucket_don_t() -> None:
     claim = {"verifier": Reference.parse("pvc://models/a"), "draft": Reference.parse("pvc://models/b")}
     bucket = {"verifier": Reference.parse("s3://models/a"), "draft": Reference.parse("s3://models/b")}
-    assert [volume["name"] for volume in weights.volumes(claim)] == ["verifier"]
-    assert [volume["name"] for volume in weights.volumes(bucket)] == ["draft", "verifier"]
-    assert [(mount["name"], mount["subPath"]) for mount in weights.mounts(claim)] == [
+    assert [volume["name"] for volume in pod_models.volumes(claim)] == ["verifier"]
+    assert [volume["name"] for volume in pod_models.volumes(bucket)] == ["draft", "verifier"]
+    assert [(mount["name"], mount["subPath"]) for mount in pod_models.mounts(claim)] == [
         ("verifier", "a"),
         ("verifier", "b"),
     ]
-    assert all(mount["readOnly"] for mount in (*weights.mounts(claim), *weights.mounts(bucket)))
+    assert all(mount["readOnly"] for mount in (*pod_models.mounts(claim), *pod_models.mounts(bucket)))
 
 
 @pytest.mark.parametrize(
@@ -60,10 +60,10 @@ def test_a_container_gets_the_secrets_of_the_places_that_it_reads_and_no_others(
 ) -> None:
     secrets = {"tokenSecretRef": {"name": "hub", "key": "token"}, "credentialsSecretRef": {"name": "storage"}}
     model = api.Model.model_validate({"uri": "org/model", **secrets})
-    variables = weights.environment(model, kinds)
+    variables = pod_models.environment(model, kinds)
     assert [variable["name"] for variable in variables] == names
     assert all("value" not in variable for variable in variables)
-    assert weights.environment(api.Model(uri="org/model"), kinds) == []
+    assert pod_models.environment(api.Model(uri="org/model"), kinds) == []
 
 
 SET: dict[str, Any] = {
@@ -84,11 +84,11 @@ SET: dict[str, Any] = {
     ],
 )
 def test_a_reader_is_told_what_the_installation_has_set(kind: Kind, values: dict[str, str]) -> None:
-    told = weights.reading_settings(kind, Settings.model_validate(SET))
+    told = pod_models.resolver_settings(kind, Settings.model_validate(SET))
     assert {variable["name"]: variable["value"] for variable in told} == values
-    assert weights.reading_settings(kind, Settings()) == []
+    assert pod_models.resolver_settings(kind, Settings()) == []
 
 
 def test_without_an_image_to_read_with_the_installation_is_named() -> None:
     with pytest.raises(Refused, match=r"ResolverUnset: s3://bucket/a .*SPECULATOR_RESOLVER_IMAGE"):
-        weights.reader_image(Reference.parse("s3://bucket/a"), Settings())
+        pod_models.resolver_image(Reference.parse("s3://bucket/a"), Settings())

@@ -74,7 +74,7 @@ def environment(model: api.Model, kinds: set[Kind]) -> list[Manifest]:
     return variables
 
 
-def reader_image(reference: Reference, settings: Settings) -> str:
+def resolver_image(reference: Reference, settings: Settings) -> str:
     """The image that reads, or fetches, what the operator can't get at itself.
 
     Raises:
@@ -90,7 +90,7 @@ def reader_image(reference: Reference, settings: Settings) -> str:
     return settings.resolver_image
 
 
-def reading_settings(kind: Kind, settings: Settings) -> list[Manifest]:
+def resolver_settings(kind: Kind, settings: Settings) -> list[Manifest]:
     """What the installation has set about such a place, for a container that runs the operator's image."""
     values = {
         "SPECULATOR_HF_ENDPOINT": settings.pod_hf_endpoint if kind is Kind.HUB else None,
