@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from speculator_operator.core.listing import Listed, digest, page
+from speculator_operator.core.s3_listing import Listed, digest, page
 
 AWS = "http://s3.amazonaws.com/doc/2006-03-01/"
 GOOGLE = "http://doc.s3.amazonaws.com/2006-03-01"
