@@ -51,6 +51,11 @@ _TAPS_STAY_IN_A_STAGE = frozenset(
     )
 )
 
+#: Of medusa heads whose config doesn't say it. Source: ``MedusaConfig`` in transformers_utils/configs/medusa.py.
+_MEDUSA_HIDDEN_SIZE = 4096
+#: No model has as many layers; a larger number would only swell sums.
+_ODD_LAYER = 10**6
+
 _VERIFIER = "spec.verifier.uri"
 _MODEL = "spec.model.uri"
 _GIVEN_DRAFT = "spec.speculation.config.model"
@@ -394,9 +399,6 @@ def hidden_size_mismatch(case: _Case) -> Iterator[Finding]:
             _ANOTHER_VERIFIER,
             _VERIFIER,
         )
-
-
-_MEDUSA_HIDDEN_SIZE = 4096
 
 
 def vocabulary_mismatch(case: _Case) -> Iterator[Finding]:
@@ -776,6 +778,18 @@ def memory_insufficient(case: _Case) -> Iterator[Finding]:
         )
 
 
+def engine_unknown(case: _Case) -> Iterator[Finding]:
+    """An engine newer than the table of releases is taken for the newest in it."""
+    version = case.engine_version
+    if releases.newer(version, releases.newest()):
+        yield _warning(
+            Reason.ENGINE_UNKNOWN,
+            f"engine {version} is newer than all that are known here, so it was checked as {releases.newest()}",
+            "mind what its release notes say of speculative decoding, or use the operator's release for it",
+            "spec.engine.image",
+        )
+
+
 _OF_THE_KIND = (method_unsupported, name_misleading, draft_unfit, drafts_not_inside)
 _OF_THE_DRAFT = (
     package_missing,
@@ -792,20 +806,6 @@ _OF_THE_DRAFT = (
     schedule_unsupported,
     draft_context_short,
 )
-
-
-def engine_unknown(case: _Case) -> Iterator[Finding]:
-    """An engine newer than the table of releases is taken for the newest in it."""
-    version = case.engine_version
-    if releases.newer(version, releases.newest()):
-        yield _warning(
-            Reason.ENGINE_UNKNOWN,
-            f"engine {version} is newer than all that are known here, so it was checked as {releases.newest()}",
-            "mind what its release notes say of speculative decoding, or use the operator's release for it",
-            "spec.engine.image",
-        )
-
-
 _OF_ALL = (
     engine_unknown,
     context_too_long,
@@ -881,9 +881,6 @@ def _named_layers(case: _Case) -> Sequence[int] | None:
             numbers = [layer + shift for layer in layers if type(layer) is int and abs(layer) < _ODD_LAYER]
             return numbers if len(numbers) == len(layers) else None
     return None
-
-
-_ODD_LAYER = 10**6
 
 
 def _reads_last_state(case: _Case) -> bool:
