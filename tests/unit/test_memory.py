@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from speculator_operator.api import MemoryEstimate
@@ -328,7 +328,6 @@ FLAGS = st.dictionaries(
 )
 
 
-@settings(deadline=None)
 @given(
     verifier=CONFIG,
     more=MORE,

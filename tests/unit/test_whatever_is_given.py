@@ -137,9 +137,7 @@ def holds(cluster: MemoryCluster) -> None:
     json.dumps([cluster.status, *made], allow_nan=False).encode()
 
 
-THOROUGH = settings(
-    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much]
-)
+THOROUGH = settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
 
 
 @pytest.mark.timeout(300)
