@@ -42,12 +42,9 @@ METHODS = (
 
 _TAG_VERSION = re.compile(r"v?(\d+\.\d+(?:\.\d+)?)(?:(?:[-_.]|(?=[a-z]))[A-Za-z0-9_.-]*)?")
 _MOVING_TAGS = re.compile(r"(latest([-_.].*)?|nightly|main|master|dev|edge|stable)")
-
+_ARGS = "spec.engine.args"
 
 _Value = TypeVar("_Value")
-
-
-_ARGS = "spec.engine.args"
 
 
 @dataclass(frozen=True)
