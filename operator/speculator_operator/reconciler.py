@@ -38,6 +38,9 @@ PATIENCE_SECONDS = 2.0
 #: Resources that are made within this time share what the hub says of the branches that they name.
 SHARED_SECONDS = 60.0
 
+#: The longest time between tries of what may end by itself.
+RETRY_MOST_SECONDS = 300.0
+
 #: Whoever says so also says when to come back.
 _TOLD_WHEN = (Reason.HUB_THROTTLED, Reason.STORAGE_THROTTLED)
 
@@ -114,6 +117,8 @@ class Reconciler:
                 pinned = await self._pin(resource, deployment, before)
             except OperatorError as error:
                 problem = error
+        else:
+            self._give_up(key)
         if pinned:
             try:
                 deployment = await self._apply(resource, pinned, deployment, service)
@@ -180,6 +185,7 @@ class Reconciler:
             if deployment:  # without one, this is the first
                 await self._prune(resource, deployment, keep=name)
             return made
+        self._give_up((resource.namespace, resource.name))
         if conflict := plan.unowned(resource, (live,)):
             raise conflict
         self._raise_known(resource, name)
@@ -191,14 +197,15 @@ class Reconciler:
         self._raise_known(resource, name)
         key = resource.namespace, resource.name
         task = self._resolutions.get(key)
-        if task is None or task.get_name() != name:
+        inputs = f"{name} {resource.spec.accelerator.memory}"
+        if task is None or task.get_name() != inputs:
             self._give_up(key)
             read = _pinned_read(self._sources.of(resource, max_age=self._max_age(key, name, before)), name, before)
-            task = asyncio.create_task(resolve(resource, self._settings, read), name=name)
+            task = asyncio.create_task(resolve(resource, self._settings, read), name=inputs)
+            task.add_done_callback(lambda ended: None if ended.cancelled() else self._changed(key))
             self._resolutions[key] = task
         done, _ = await asyncio.wait({task}, timeout=PATIENCE_SECONDS)
         if not done:
-            task.add_done_callback(lambda _: self._changed(key))
             raise Waiting(Reason.RESOLVING, "The models are being read", retry_after=self._settings.hub_timeout)
         del self._resolutions[key]
         try:
@@ -229,13 +236,12 @@ class Reconciler:
     def _remember(self, resource: SpeculatorDeployment, name: str, problem: OperatorError) -> None:
         """Keeps a failure: one that only a change can end is looked at again after a long time, and one that may end
         by itself sooner, after a time that doubles from try to try. What was told to wait waits as told."""
-        key, most = (resource.namespace, resource.name), self._settings.reread_interval
-        wait = most
+        key, wait = (resource.namespace, resource.name), self._settings.reread_interval
         if isinstance(problem, Waiting):
             wait, before = problem.retry_after, self._failures.get(key)
             again = before and (before.revision, before.problem.reason) == (name, problem.reason)
             if before and again and problem.reason not in _TOLD_WHEN:
-                wait = max(wait, min(2 * before.wait, most))
+                wait = max(wait, min(2 * before.wait, RETRY_MOST_SECONDS))
         self._failures[key] = _Failure(name, resource.spec.accelerator.memory, problem, self._clock(), wait)
 
     def _raise_known(self, resource: SpeculatorDeployment, name: str) -> None:

@@ -10,6 +10,9 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 Seconds = Annotated[float, Field(gt=0, le=86400)]
 Url = Annotated[str, Field(pattern=r"^https?://[^\s/?#@]+[^\s?#@]*$", max_length=512)]
+Origin = Annotated[
+    str, Field(pattern=r"^https?://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?/?$", max_length=512)
+]
 Count = Annotated[int, Field(gt=0, le=1024)]
 
 
@@ -60,7 +63,7 @@ class Settings(BaseModel):
     """The Secret to pull that image with, in each namespace that needs one."""
     resolver_timeout: Seconds = 300.0
     """How long such a Job may take, its pod's start included."""
-    s3_endpoint: Url | None = None
+    s3_endpoint: Origin | None = None
     """Where `s3://` is, if it isn't AWS."""
     s3_region: Annotated[str, Field(pattern=r"^[a-z0-9-]{1,64}$")] | None = None
     """Its region."""

@@ -67,6 +67,7 @@ def test_a_container_gets_the_secrets_of_the_places_that_it_reads_and_no_others(
 
 
 SET: dict[str, Any] = {
+    "hub_timeout": 45,
     "hf_endpoint": "https://hub.example",
     "engine_hf_endpoint": "https://hub.pods.example",
     "s3_endpoint": "https://s3.example",
@@ -77,18 +78,35 @@ SET: dict[str, Any] = {
 @pytest.mark.parametrize(
     ("kind", "values"),
     [
-        (Kind.HUB, {"SPECULATOR_HF_ENDPOINT": "https://hub.pods.example"}),
-        (Kind.S3, {"SPECULATOR_S3_ENDPOINT": "https://s3.example", "SPECULATOR_S3_REGION": "eu-1"}),
-        (Kind.GCS, {}),
-        (Kind.CLAIM, {}),
+        (Kind.HUB, {"SPECULATOR_HUB_TIMEOUT": "45", "SPECULATOR_HF_ENDPOINT": "https://hub.pods.example"}),
+        (
+            Kind.S3,
+            {
+                "SPECULATOR_HUB_TIMEOUT": "45",
+                "SPECULATOR_S3_ENDPOINT": "https://s3.example",
+                "SPECULATOR_S3_REGION": "eu-1",
+            },
+        ),
+        (Kind.GCS, {"SPECULATOR_HUB_TIMEOUT": "45"}),
+        (Kind.CLAIM, {"SPECULATOR_HUB_TIMEOUT": "45"}),
     ],
 )
 def test_a_reader_is_told_what_the_installation_has_set(kind: Kind, values: dict[str, str]) -> None:
     told = pod_models.resolver_settings(kind, Settings.model_validate(SET))
     assert {variable["name"]: variable["value"] for variable in told} == values
-    assert pod_models.resolver_settings(kind, Settings()) == []
+    (timeout,) = pod_models.resolver_settings(kind, Settings())
+    assert timeout["name"] == "SPECULATOR_HUB_TIMEOUT"
 
 
 def test_without_an_image_to_read_with_the_installation_is_named() -> None:
     with pytest.raises(Refused, match=r"ResolverUnset: s3://bucket/a .*SPECULATOR_RESOLVER_IMAGE"):
         pod_models.resolver_image(Reference.parse("s3://bucket/a"), Settings())
+
+
+def test_what_runs_the_operator_s_image_is_pulled_with_the_installation_s_secret_too() -> None:
+    pod = api.PodSpec.model_validate({"imagePullSecrets": [{"name": "registry"}, {"name": "operator"}]})
+    assert pod_models.resolver_pull_secrets(pod, Settings(resolver_pull_secret="operator")) == [  # noqa: S106 - a name
+        {"name": "operator"},
+        {"name": "registry"},
+    ]
+    assert pod_models.resolver_pull_secrets(api.PodSpec(), Settings()) == []

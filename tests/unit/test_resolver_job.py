@@ -39,12 +39,18 @@ def container(made: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("uri", "args", "variables"),
     [
-        ("org/model@v1", ["read", "org/model", "--revision=v1"], {"HF_TOKEN"}),
-        ("pvc://models/a", ["read", "pvc://models/a", "--folder=/models/model"], set()),
+        ("org/model@v1", ["read", "org/model", "--revision=v1"], {"SPECULATOR_HUB_TIMEOUT", "HF_TOKEN"}),
+        ("pvc://models/a", ["read", "pvc://models/a", "--folder=/models/model"], {"SPECULATOR_HUB_TIMEOUT"}),
         (
             "s3://bucket/a",
             ["read", "s3://bucket/a"],
-            {"SPECULATOR_S3_ENDPOINT", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"},
+            {
+                "SPECULATOR_HUB_TIMEOUT",
+                "SPECULATOR_S3_ENDPOINT",
+                "AWS_ACCESS_KEY_ID",
+                "AWS_SECRET_ACCESS_KEY",
+                "AWS_SESSION_TOKEN",
+            },
         ),
     ],
 )
@@ -99,6 +105,10 @@ CHANGES: dict[str, tuple[str, dict[str, Any]]] = {
     "another model": ("pvc://models/b", {}),
     "another Secret": ("pvc://models/a", {"model": {**SECRETS, "credentialsSecretRef": {"name": "other"}}}),
     "a wish to read it anew": ("pvc://models/a", {"refresh": "2"}),
+    "a taint that its pod is to bear": (
+        "pvc://models/a",
+        {"template": {"spec": {"tolerations": [{"key": "gpu", "operator": "Exists"}]}}},
+    ),
     "another resource of the name": ("pvc://models/a", {"uid": "2"}),
 }
 

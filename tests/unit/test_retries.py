@@ -65,7 +65,7 @@ class World:
 @pytest.mark.parametrize(
     ("problem", "waits"),
     [
-        pytest.param(DOWN, [30, 60, 120, 240, 480, 600, 600], id="what may end by itself, after longer and longer"),
+        pytest.param(DOWN, [30, 60, 120, 240, 300, 300], id="what may end by itself, after longer and longer"),
         pytest.param(THROTTLED, [90, 90, 90], id="what says when to come back, then"),
         pytest.param(GONE, [600, 600], id="what only a change can end, seldom"),
     ],

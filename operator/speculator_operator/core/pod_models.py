@@ -90,9 +90,16 @@ def resolver_image(reference: Reference, settings: Settings) -> str:
     return settings.resolver_image
 
 
+def resolver_pull_secrets(pod: api.PodSpec, settings: Settings) -> list[Manifest]:
+    """The Secrets of the namespace that a pod with the operator's image may be pulled with."""
+    names = {secret.name for secret in pod.image_pull_secrets} | {settings.resolver_pull_secret or ""}
+    return [{"name": name} for name in sorted(names) if name]
+
+
 def resolver_settings(kind: Kind, settings: Settings) -> list[Manifest]:
     """What the installation has set about such a place, for a container that runs the operator's image."""
     values = {
+        "SPECULATOR_HUB_TIMEOUT": f"{settings.hub_timeout:g}",
         "SPECULATOR_HF_ENDPOINT": settings.pod_hf_endpoint if kind is Kind.HUB else None,
         "SPECULATOR_S3_ENDPOINT": settings.s3_endpoint if kind is Kind.S3 else None,
         "SPECULATOR_S3_REGION": settings.s3_region if kind is Kind.S3 else None,

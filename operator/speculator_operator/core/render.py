@@ -198,6 +198,8 @@ def pod_template(resource: api.SpeculatorDeployment, resolved: Resolved, setting
         **object_labels(resource.name),
         api.REVISION_LABEL: input_hash(resource),
     }
+    if fetching:
+        typed["imagePullSecrets"] = pod_models.resolver_pull_secrets(pod, settings)
     if spec.accelerator.product:
         typed["nodeSelector"] = {**typed.get("nodeSelector", {}), api.PRODUCT_LABEL: spec.accelerator.product}
     annotations = {**spec.template.metadata.annotations, "kubectl.kubernetes.io/default-container": CONTAINER}

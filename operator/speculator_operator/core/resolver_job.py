@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from speculator_operator import api
@@ -46,12 +47,13 @@ def resolver_job(resource: api.SpeculatorDeployment, reference: Reference, setti
         command.append(f"--revision={reference.revision}")
     if folders:
         command.append(f"--folder={pod_models.FOLDER}/{_ROLE}")
+    scheduling = _scheduling(spec.template.spec, settings)
     marks = {**object_labels(resource.name), "app.kubernetes.io/component": "resolver"}
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
         "metadata": {
-            **object_metadata(resource, f"{resource.name}-r-{_input_hash(resource, reference)}"),
+            **object_metadata(resource, f"{resource.name}-r-{_input_hash(resource, reference, scheduling)}"),
             "labels": marks,
         },
         "spec": {
@@ -67,7 +69,7 @@ def resolver_job(resource: api.SpeculatorDeployment, reference: Reference, setti
                 },
                 "spec": {
                     "restartPolicy": "Never",
-                    **_scheduling(spec.template.spec, settings),
+                    **scheduling,
                     **UNPRIVILEGED,
                     "containers": [
                         {
@@ -80,6 +82,8 @@ def resolver_job(resource: api.SpeculatorDeployment, reference: Reference, setti
                             ],
                             "resources": RESOLVER_RESOURCES,
                             "securityContext": CONFINED,
+                            # Where it crashes before it has reported, its last words are all that says why.
+                            "terminationMessagePolicy": "FallbackToLogsOnError",
                             "volumeMounts": [
                                 {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - the container's own
                                 *pod_models.mounts(folders),
@@ -96,19 +100,19 @@ def resolver_job(resource: api.SpeculatorDeployment, reference: Reference, setti
 def _scheduling(pod: api.PodSpec, settings: Settings) -> dict[str, Any]:
     """A claim can hold it to a node whose taints it has to bear; a node selector would start nodes that cost."""
     tolerations = [item.model_dump(mode="json", by_alias=True, exclude_none=True) for item in pod.tolerations]
-    names = {secret.name for secret in pod.image_pull_secrets} | {settings.resolver_pull_secret or ""}
-    secrets = [{"name": name} for name in sorted(names) if name]
+    secrets = pod_models.resolver_pull_secrets(pod, settings)
     return {
         **({"tolerations": tolerations} if tolerations else {}),
         **({"imagePullSecrets": secrets} if secrets else {}),
     }
 
 
-def _input_hash(resource: api.SpeculatorDeployment, reference: Reference) -> str:
-    """Of what is read, with which Secrets, and of the wish to have it read anew."""
+def _input_hash(resource: api.SpeculatorDeployment, reference: Reference, scheduling: Mapping[str, Any]) -> str:
+    """Of what is read, with which Secrets, how its pod is to start, and of the wish to have it read anew."""
     model = resource.spec.model
     secrets = [
         secret.model_dump() if secret else None for secret in (model.token_secret_ref, model.credentials_secret_ref)
     ]
-    text = json.dumps([reference.uri, reference.revision, secrets, resource.refresh, resource.uid], sort_keys=True)
+    inputs = [reference.uri, reference.revision, secrets, scheduling, resource.refresh, resource.uid]
+    text = json.dumps(inputs, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:8]
