@@ -7,7 +7,7 @@ times). Here one deadline covers everything, bytes are counted as they come, als
 retried, and a read that is given up holds neither a thread nor a connection.
 
 Reads of the same thing at the same time are one, and what a commit holds is not read again. In memory there are at most
-``MAX_READS`` bodies that are being read (8 MiB each, and what parsing one takes), ``KEPT_BYTES`` of what
+``MAX_READS`` bodies that are being read (4 MiB each; how much one may hold is bounded, too), ``KEPT_BYTES`` of what
 ``KEPT_COMMITS`` commits hold, and ``KEPT_BRANCHES`` branches of less than a kilobyte. What was read keeps being known
 where access is taken away later: the pods see that.
 

@@ -101,7 +101,7 @@ class Reconciler:
         if body is None or body["metadata"].get("deletionTimestamp"):
             self._failures.pop(key, None)
             self._give_up(key)
-            self._sources.forget(key)
+            self._sources.gone(key)
             self._drafting.forget(key)
             return None
         before = body.get("status") or {}
@@ -118,7 +118,7 @@ class Reconciler:
             except OperatorError as error:
                 problem = error
         else:
-            self._give_up(key)
+            await self._abandon(key)
         if pinned:
             try:
                 deployment = await self._apply(resource, pinned, deployment, service)
@@ -180,12 +180,12 @@ class Reconciler:
             resolved = await self._resolve(resource, name, before)
             template = render.pod_template(resource, resolved, self._settings)
             made = await self._cluster.apply(render.controller_revision(resource, resolved, template))
-            self._sources.forget((resource.namespace, resource.name))
+            await self._sources.forget((resource.namespace, resource.name))
             log.info("%s/%s: pinned %s: %s", resource.namespace, resource.name, name, resolved.summary())
             if deployment:  # without one, this is the first
                 await self._prune(resource, deployment, keep=name)
             return made
-        self._give_up((resource.namespace, resource.name))
+        await self._abandon((resource.namespace, resource.name))
         if conflict := plan.unowned(resource, (live,)):
             raise conflict
         self._raise_known(resource, name)
@@ -208,13 +208,14 @@ class Reconciler:
         if not done:
             raise Waiting(Reason.RESOLVING, "The models are being read", retry_after=self._settings.hub_timeout)
         del self._resolutions[key]
+        await self._sources.tidy(key)
         try:
             return task.result()
         except OperatorError as problem:
             if problem.reason != Reason.RESOLVING:  # what is under way is looked at in each pass
                 self._remember(resource, name, problem)
             if isinstance(problem, Refused):  # what was read is what has to be mended
-                self._sources.forget(key)
+                await self._sources.forget(key)
             raise
 
     def _max_age(self, key: Key, name: str, before: Mapping[str, Any]) -> float:
@@ -227,6 +228,11 @@ class Reconciler:
         if failure and failure.revision == name:
             return min(self._clock() - failure.since, SHARED_SECONDS)
         return 0.0 if failure or before.get("resolved") else SHARED_SECONDS
+
+    async def _abandon(self, key: Key) -> None:
+        """Ends a resolution, and what it has begun: its inputs aren't the resource's any more."""
+        self._give_up(key)
+        await self._sources.forget(key)
 
     def _give_up(self, key: Key) -> None:
         """Ends the resolution of inputs that nobody wants any more."""

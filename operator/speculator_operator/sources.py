@@ -42,10 +42,12 @@ class ReadHub(Protocol):
 
 @dataclass
 class _Readings:
-    """Of one resource: repositories that aren't public; by the names of Jobs, what they have reported, and the last
-    trouble of those that run."""
+    """Of one resource: repositories that aren't public, and Jobs by their names. ``wanted`` are those that the latest
+    resolution has asked for, ``unwanted`` those that only earlier ones did."""
 
     closed: set[Reference] = field(default_factory=set)
+    wanted: set[str] = field(default_factory=set)
+    unwanted: set[str] = field(default_factory=set)
     reported: dict[str, Snapshot] = field(default_factory=dict)
     troubles: dict[str, str] = field(default_factory=dict)
 
@@ -60,14 +62,33 @@ class Sources:
         self._readings: dict[Key, _Readings] = {}
 
     def of(self, resource: SpeculatorDeployment, *, max_age: float) -> Read:
-        """How a resource's models are read. What is still being read raises ``Waiting``, with ``Resolving``.
+        """How a resource's models are read, in one resolution. What is still being read raises ``Waiting``, with
+        ``Resolving``.
 
         What another read has learnt of the hub will do if it is no older than ``max_age`` seconds.
         """
+        readings = self._readings.setdefault((resource.namespace, resource.name), _Readings())
+        readings.unwanted |= readings.wanted
+        readings.wanted = set()
         return functools.partial(self._read, resource, max_age)
 
-    def forget(self, key: Key) -> None:
-        """Drops what was read for a resource: it is pinned now, or gone, or has to be read anew."""
+    async def tidy(self, key: Key) -> None:
+        """Deletes the Jobs that earlier resolutions of a resource have made, and that the latest had no use for."""
+        if readings := self._readings.get(key):
+            for name in list(readings.unwanted):
+                await self._delete(key[0], name)
+                readings.unwanted.discard(name)
+                readings.reported.pop(name, None)
+
+    async def forget(self, key: Key) -> None:
+        """Drops what was read for a resource, its Jobs included: it is pinned now, or has to be read anew."""
+        if readings := self._readings.get(key):
+            readings.unwanted |= readings.wanted
+            await self.tidy(key)
+            del self._readings[key]
+
+    def gone(self, key: Key) -> None:
+        """Drops what was read for a resource that is there no more; the garbage collector has its Jobs."""
         self._readings.pop(key, None)
 
     async def _read(self, resource: SpeculatorDeployment, max_age: float, reference: Reference) -> Snapshot:
@@ -84,6 +105,8 @@ class Sources:
     async def _through_job(self, resource: SpeculatorDeployment, reference: Reference, readings: _Readings) -> Snapshot:
         wanted = resolver_job(resource, reference, self._settings)
         name = wanted["metadata"]["name"]
+        readings.wanted.add(name)
+        readings.unwanted.discard(name)
         if name in readings.reported:
             return readings.reported[name]
         job = await self._cluster.get("Job", resource.namespace, name)
@@ -107,22 +130,33 @@ class Sources:
         metadata = job["metadata"]
         selector = f"batch.kubernetes.io/job-name={metadata['name']}"
         pods = await self._cluster.list("Pod", metadata["namespace"], selector)
-        # Whoever may write pods could label one so; who owns it is the API server's word.
+        # Whoever may make pods could make one that looks so. It would be believed about this model, and nothing else.
         pods = [pod for pod in pods if _is_of(pod, job)]
         for pod in pods:
             if text := _last_words(pod):
                 try:
-                    return resolver_report.unpacked(text)
+                    return resolver_report.unpacked(text, reference)
                 except ValueError as error:
-                    what = f"said something else than a report ({error}): {text[:200]}"
+                    last = status.redacted(text.strip().rpartition("\n")[2])[-300:]
+                    what = f"its pod said something else than a report ({error}): {last}"
                     raise _failed(metadata["name"], reference, what) from error
         trouble = next((status.pod(pod).trouble for pod in pods), "")
+        if not pods and (job.get("status") or {}).get("startTime"):
+            trouble = (
+                "no pod has been made for it, as where a quota or an admission policy refuses one; "
+                f"see kubectl events --for job/{metadata['name']}"
+            )
         if not (ended := _ended(job)):
             if refusal := _hopeless(trouble, reference):
                 raise refusal
             readings.troubles[metadata["name"]] = trouble
             raise _under_way(metadata["name"], reference, trouble)
-        raise _failed(metadata["name"], reference, trouble or readings.troubles.get(metadata["name"], "") or ended)
+        words = readings.troubles.get(metadata["name"]) or trouble
+        raise _failed(metadata["name"], reference, f"{ended}. {words}" if words else ended)
+
+    async def _delete(self, namespace: str, name: str) -> None:
+        if job := await self._cluster.get("Job", namespace, name):
+            await self._cluster.delete("Job", namespace, name, uid=job["metadata"]["uid"])
 
     async def _remove(self, job: Manifest, readings: _Readings) -> None:
         metadata = job["metadata"]
@@ -148,7 +182,7 @@ def _ended(job: Manifest) -> str:
     """Why the Job is over, empty while it isn't."""
     for condition in (job.get("status") or {}).get("conditions") or []:
         if condition["type"] in ("Complete", "Failed") and condition["status"] == "True":
-            return f"{condition.get('reason', condition['type'])}: {condition.get('message', '')}"
+            return f"{condition.get('reason', condition['type'])}: {condition.get('message', '')}".rstrip(": .")
     return ""
 
 
@@ -158,14 +192,12 @@ def _hopeless(trouble: str, reference: Reference) -> Refused | None:
         return Refused(
             Reason.CLAIM_MISSING,
             f"There is no claim {reference.name} in the resource's namespace. Make it, or correct the name",
-            field="spec.model.uri",
         )
     if trouble.startswith("CreateContainerConfigError"):
         return Refused(
             Reason.SECRET_UNUSABLE,
             f"The pod that would read {reference.uri} can't have its Secret ({trouble}). Make it, or correct its name "
             f"or key. It is looked for again in a while, and at once when the annotation {REFRESH_ANNOTATION} changes",
-            field="spec.model",
         )
     return None
 

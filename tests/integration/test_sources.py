@@ -283,6 +283,29 @@ def test_a_job_that_ends_without_a_word_is_named_and_another_one_follows(world: 
         assert not world.items("jobs")
 
 
+def test_jobs_of_inputs_that_nobody_wants_any_more_are_deleted(world: World) -> None:
+    bind_claim(world.cluster, world.namespace, "models", Path("/nowhere"))
+    with world.operator(**IMAGE):  # nobody runs them
+        for folder in ("one", "two", "three"):
+            world.apply(model={"uri": f"pvc://models/{folder}"})
+            eventually(lambda folder=folder: _reads(world) == [f"pvc://models/{folder}"])  # type: ignore[misc]
+        world.apply(model={"uri": "pvc://models/three"}, replicas=3, engine={"args": ["--seed=1"]})
+        eventually(lambda: world.get("spd")["status"]["observedGeneration"] == 4)
+        assert _reads(world) == ["pvc://models/three"]
+        world.apply()
+        world.ready()
+        assert _reads(world) == []
+
+
+def test_a_quota_that_lets_no_pod_be_is_named(world: World) -> None:
+    quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "none"}, "spec": {"hard": {"pods": "0"}}}
+    world.kubectl("create", "-f", "-", stdin=json.dumps(quota))
+    world.apply(model={"uri": "pvc://models/draft"})
+    with world.operator(**IMAGE):
+        eventually(lambda: "no pod has been made for it" in _message(world))
+        assert world.conditions()["Reconciling"] == ("True", "Resolving")
+
+
 def test_a_pod_that_only_looks_like_the_job_s_is_not_believed(world: World) -> None:
     bind_claim(world.cluster, world.namespace, "models", Path("/nowhere"))
     world.apply(model={"uri": "pvc://models/draft"})
@@ -327,6 +350,11 @@ def _said(world: World, name: str, type_: str) -> tuple[str, str]:
 
 def _asked(world: World, repository: str) -> int:
     return sum(repository in request.path for request in list(world.hub.requests))
+
+
+def _reads(world: World) -> list[str]:
+    jobs = [job for job in world.items("jobs") if "deletionTimestamp" not in job["metadata"]]
+    return [job["spec"]["template"]["spec"]["containers"][0]["args"][1] for job in jobs]
 
 
 def _message(world: World) -> str:

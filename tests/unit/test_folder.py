@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 from collections.abc import Callable
@@ -20,6 +21,13 @@ def test_a_folder_is_read_and_has_no_revision(tmp_path: Path) -> None:
     assert (snapshot.uri, snapshot.revision) == (str(tmp_path), None)
     assert snapshot.config == {"model_type": "llama", "name": "Größe"}
     assert snapshot.files is None, "a folder without weights stands for a place that has them"
+
+
+def test_labels_and_details_of_a_quantization_are_left_out_where_there_are_too_many(tmp_path: Path) -> None:
+    quantization = {"quant_method": "awq", "extra_config": {str(number): {"bits": 4} for number in range(30_000)}}
+    config = {"model_type": "llama", "quantization_config": quantization}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert read_folder(tmp_path).config == {"model_type": "llama", "quantization_config": {"quant_method": "awq"}}
 
 
 def test_the_files_beside_the_config_are_listed_as_far_as_they_are_any(tmp_path: Path) -> None:
@@ -85,6 +93,16 @@ REFUSED: dict[str, tuple[Callable[[Path], None], str, str]] = {
     "a folder called config.json": (_folder_in_its_place, "ConfigMissing", "There is no config.json"),
     "an empty config": (_writes(b""), "ConfigMalformed", "not a JSON object"),
     "an array": (_writes(b"[]"), "ConfigMalformed", "it holds an array"),
+    "more values than any model's": (
+        _writes(b'{"a": [' + b"{}," * 300_000 + b"{}]}"),
+        "ConfigTooLarge",
+        "more than 200000 values",
+    ),
+    "more values than are kept": (
+        _writes(b'{"a": [' + b"1," * 30_000 + b"1]}"),
+        "ConfigTooLarge",
+        "more than 20000 values",
+    ),
     "an object without a word": (_writes(b"{}"), "ConfigMalformed", "is empty"),
     "a null": (_writes(b"null"), "ConfigMalformed", "it holds a single value"),
     "bytes that are no text": (_writes(b"\xff\xfe{}"), "ConfigMalformed", "utf-8"),

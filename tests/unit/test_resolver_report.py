@@ -12,50 +12,75 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from speculator_operator.api import Reason
-from speculator_operator.core import resolver_report
+from speculator_operator.core import config_file, resolver_report
 from speculator_operator.core.checkpoint import Snapshot
 from speculator_operator.errors import OperatorError, Refused, Waiting
+from speculator_operator.reference import Kind, Reference
 
 RECIPES = sorted((Path(__file__).parents[1] / "data" / "recipes").glob("*.json"))
 DIGEST = "sha256:" + "0" * 64
+CLAIM = Reference(Kind.CLAIM, "models", "a")
+REPOSITORY = Reference(Kind.HUB, "org/a")
 CONFIG: dict[str, Any] = {"model_type": "llama", "hidden_size": 64, "rope_scaling": None, "limit": float("inf")}
+
+
+def heard(snapshot: Snapshot) -> Snapshot:
+    return resolver_report.unpacked(resolver_report.packed(snapshot), CLAIM)
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_a_published_config_gets_through_whole(path: Path) -> None:
     snapshot = Snapshot("pvc://models/a", DIGEST, json.loads(path.read_text()), {"model.safetensors": 10**12})
-    assert resolver_report.unpacked(resolver_report.packed(snapshot)) == snapshot
+    assert heard(snapshot) == snapshot
 
 
 @pytest.mark.parametrize("files", [None, {}, {"a.safetensors": 1}])
-@pytest.mark.parametrize("revision", [None, DIGEST])
-def test_all_that_a_snapshot_may_hold_gets_through(revision: str | None, files: dict[str, int] | None) -> None:
-    snapshot = Snapshot("pvc://models/a", revision, CONFIG, files)
-    assert resolver_report.unpacked(resolver_report.packed(snapshot)) == snapshot
+def test_all_that_a_snapshot_may_hold_gets_through(files: dict[str, int] | None) -> None:
+    snapshot = Snapshot("pvc://models/a", DIGEST, CONFIG, files)
+    assert heard(snapshot) == snapshot
 
 
 def test_shards_are_summed_up_where_there_are_too_many() -> None:
     shards = {f"model-{n:05}-of-01000.safetensors": 4_900_000_000 + 7919 * n * n % 90_000_001 for n in range(1, 1001)}
-    heard = resolver_report.unpacked(
-        resolver_report.packed(Snapshot("pvc://models/a", None, CONFIG, {**shards, "README.md": 5}))
-    )
-    assert heard.files == {"model.safetensors": sum(shards.values())}
+    files = {**shards, "README.md": 5}
+    assert heard(Snapshot("pvc://models/a", DIGEST, CONFIG, files)).files == {"model.safetensors": sum(shards.values())}
+
+
+def test_files_that_nobody_loads_are_in_nobody_s_way() -> None:
+    others = {
+        f"{kind}_{n * 7919 % 104729}.{ending}": n
+        for n in range(400)
+        for kind, ending in (("eval", "json"), ("c", "pt"))
+    }
+    files = heard(Snapshot("pvc://models/a", DIGEST, CONFIG, {**others, "model.safetensors": 5})).files
+    assert files is not None
+    assert files["model.safetensors"] == 5
+    assert 0 < len([name for name in files if name.endswith(".pt")]) < 10
+
+
+def test_weights_with_too_many_names_are_refused_as_such() -> None:
+    files = {f"w{n * 7919 % 104729}-{n}.safetensors": n for n in range(2000)}
+    with pytest.raises(Refused, match=r"FilesTooMany: .*pvc://models/a"):
+        heard(Snapshot("pvc://models/a", DIGEST, CONFIG, files))
 
 
 def test_what_no_rule_looks_at_is_left_out_where_there_is_too_much() -> None:
     labels = {str(number): f"label {number * 7919 % 104729}" for number in range(3000)}
     quantization = {"quant_method": "fp8", "ignore": [f"layer.{n * 7919 % 104729}" for n in range(3000)]}
     config = {**CONFIG, "id2label": labels, "text_config": {"id2label": labels}, "quantization_config": quantization}
-    heard = resolver_report.unpacked(resolver_report.packed(Snapshot("pvc://models/a", None, config, None)))
-    assert heard.config == {**CONFIG, "text_config": {}, "quantization_config": {"quant_method": "fp8"}}
+    assert heard(Snapshot("pvc://models/a", DIGEST, config, None)).config == {
+        **CONFIG,
+        "text_config": {},
+        "quantization_config": {"quant_method": "fp8"},
+    }
 
 
 def test_a_config_that_is_still_too_large_is_refused_by_name() -> None:
     config = {f"key-{n * 7919 % 104729}": n * 104729 % 7919 for n in range(5000)}
-    text = resolver_report.packed(Snapshot("pvc://models/a", None, config, None))
+    text = resolver_report.packed(Snapshot("pvc://models/a", DIGEST, config, None))
     assert len(text.encode()) <= resolver_report.MAX_BYTES
     with pytest.raises(Refused, match=r"ConfigTooLarge: .*pvc://models/a"):
-        resolver_report.unpacked(text)
+        resolver_report.unpacked(text, CLAIM)
 
 
 @pytest.mark.parametrize(
@@ -72,7 +97,7 @@ def test_a_failure_is_raised_where_it_is_heard(problem: OperatorError) -> None:
     text = resolver_report.packed(problem)
     assert len(text.encode()) <= resolver_report.MAX_BYTES
     with pytest.raises(type(problem)) as heard:
-        resolver_report.unpacked(text)
+        resolver_report.unpacked(text, CLAIM)
     assert heard.value.reason == problem.reason
     assert problem.message.startswith(heard.value.message)
     assert getattr(heard.value, "retry_after", 0) == max(getattr(problem, "retry_after", 0), 1) * isinstance(
@@ -80,31 +105,61 @@ def test_a_failure_is_raised_where_it_is_heard(problem: OperatorError) -> None:
     )
 
 
-GOOD = resolver_report.packed(Snapshot("pvc://models/a", None, CONFIG, None))
+GOOD = resolver_report.packed(Snapshot("pvc://models/a", DIGEST, CONFIG, None))
+SAID = {"uri": "pvc://models/a", "revision": DIGEST, "config": CONFIG, "files": None}
 FORGED: dict[str, Any] = {
     "a reason that there isn't": {"refused": "Nonsense", "message": ""},
-    "files that aren't sizes": {"uri": "a", "revision": None, "config": {}, "files": {"a": -1}},
-    "a config that is a list": {"uri": "a", "revision": None, "config": [], "files": None},
-    "nothing known": {},
+    "a reason that is good news": {"refused": "Resolved", "message": "all is well"},
+    "a reason that isn't a reader's": {"waiting": "Resolving", "message": "", "after": 1},
+    "a time that is no number": {"waiting": "HubUnavailable", "message": "", "after": float("nan")},
+    "a message that can't be written": {"refused": "ModelGated", "message": "\ud800"},
+    "files that aren't sizes": {**SAID, "files": {"a": -1}},
+    "a file of more bytes than there are": {**SAID, "files": {"a": 2**63}},
+    "a config that is a list": {**SAID, "config": []},
+    "a flag for a model": {**SAID, "uri": "--config=/x"},
+    "another claim": {**SAID, "uri": "pvc://other/a"},
+    "a repository": {**SAID, "uri": "evil/other"},
+    "a branch": {**SAID, "revision": "main"},
+    "a commit, of a claim": {**SAID, "revision": "c" * 40},
+    "no pin": {**SAID, "revision": None},
+    "a flag for a pin": {**SAID, "revision": "--x"},
+    "nothing known": {"a": 1},
+    "nothing": {},
     "a list": [],
+    "more values than any config has": {**SAID, "config": {"a": [{}] * 300_000}},
 }
 
 
 @pytest.mark.parametrize("text", ["", "exec format error", GOOD[:-1], GOOD[:60], GOOD + "x", GOOD.replace("v1", "v2")])
 def test_what_is_no_whole_report_is_told_apart(text: str) -> None:
     with pytest.raises(ValueError, match="it"):
-        resolver_report.unpacked(text)
+        resolver_report.unpacked(text, CLAIM)
 
 
 @pytest.mark.parametrize("name", FORGED)
 def test_a_report_that_makes_no_sense_is_told_apart(name: str) -> None:
-    with pytest.raises(ValueError, match=r"report|files|Nonsense"):
-        resolver_report.unpacked(resolver_report._written(FORGED[name]))  # noqa: SLF001 - nothing else would write it
+    with pytest.raises(ValueError, match=r"it|report|files|reason"):
+        resolver_report.unpacked(resolver_report._written(FORGED[name]), CLAIM)  # noqa: SLF001 - nothing else would write it
+
+
+def test_a_repository_is_believed_at_the_commit_that_was_asked_for_alone() -> None:
+    text = resolver_report.packed(Snapshot("org/a", "c" * 40, CONFIG, None))
+    for revision in (None, "main", "c" * 40):
+        assert resolver_report.unpacked(text, REPOSITORY.at(revision)).revision == "c" * 40
+    with pytest.raises(ValueError, match="something else"):
+        resolver_report.unpacked(text, REPOSITORY.at("d" * 40))
+
+
+def test_a_time_of_any_length_is_bounded() -> None:
+    text = resolver_report._written({"waiting": "HubUnavailable", "message": "", "after": 10**400})  # noqa: SLF001
+    with pytest.raises(Waiting) as told:
+        resolver_report.unpacked(text, CLAIM)
+    assert told.value.retry_after == 3600
 
 
 def test_a_report_that_unpacks_to_too_much_is_refused() -> None:
     with pytest.raises(ValueError, match="too large"):
-        resolver_report.unpacked(resolver_report._written({"refused": " " * (resolver_report.MAX_UNPACKED + 1)}))  # noqa: SLF001
+        resolver_report.unpacked(resolver_report._written({"refused": " " * (config_file.MAX_BYTES + 1)}), CLAIM)  # noqa: SLF001
 
 
 @given(
@@ -114,4 +169,4 @@ def test_a_report_that_unpacks_to_too_much_is_refused() -> None:
 )
 def test_whatever_is_heard_it_is_a_report_or_it_isn_t(text: str) -> None:
     with contextlib.suppress(ValueError):
-        assert resolver_report.unpacked(text).config == CONFIG
+        assert resolver_report.unpacked(text, CLAIM).config == CONFIG

@@ -11,10 +11,21 @@ from speculator_operator.api import Reason
 from speculator_operator.errors import Refused
 
 CONFIG = "config.json"
-MAX_BYTES = 8 * 1024 * 1024
+MAX_BYTES = 4 * 1024 * 1024
 """Room for configs that list a label, or the quantization of a layer, per line."""
 MAX_DEPTH = 64
+#: Values in all, while it is read: what a few bytes of JSON say can take a hundred times as many in memory.
+MAX_VALUES = 200_000
+#: Values that are kept; what goes beyond is labels, or the quantization of layers.
+KEPT_VALUES = 20_000
 MAX_QUOTED = 200
+
+_DETAILS = frozenset(
+    (
+        *("id2label", "label2id", "task_specific_params"),
+        *("config_groups", "dynamic", "extra_config", "ignore", "ignored_layers", "modules_to_not_convert"),
+    )
+)
 
 
 def parsed(body: bytes, whose: str) -> Mapping[str, Any]:
@@ -23,6 +34,8 @@ def parsed(body: bytes, whose: str) -> Mapping[str, Any]:
     So duplicate keys and ``Infinity``, which published configs contain, are let through; only what can't be handed on
     is not: deep nests, and text that can't be written as UTF-8.
     """
+    if sum(map(body.count, (b"{", b"[", b","))) > MAX_VALUES:
+        raise _too_much(whose, MAX_VALUES)
     try:
         value = json.loads(body.decode("utf-8"))
         json.dumps(value, ensure_ascii=False).encode("utf-8")
@@ -37,13 +50,42 @@ def parsed(body: bytes, whose: str) -> Mapping[str, Any]:
             Reason.CONFIG_MALFORMED,
             f"{CONFIG} of {whose} is empty. Have the checkpoint saved again, or name another revision.",
         )
-    level: list[Any] = [value]
+    if _values(value, whose) > KEPT_VALUES:
+        value = without_details(value)
+        if _values(value, whose) > KEPT_VALUES:
+            raise _too_much(whose, KEPT_VALUES)
+    config: Mapping[str, Any] = value
+    return config
+
+
+def without_details(value: Any) -> Any:
+    """A config without what grows with a model's labels or layers, and says nothing about whether models fit."""
+    if isinstance(value, Mapping):
+        return {key: without_details(inner) for key, inner in value.items() if key not in _DETAILS}
+    return value
+
+
+def _values(value: Any, whose: str) -> int:
+    """How many values there are in a JSON value, one inside the other.
+
+    Raises:
+        Refused: ``ConfigMalformed``: they are nested more than ``MAX_DEPTH`` deep.
+    """
+    count, level = 1, [value]
     for _ in range(MAX_DEPTH):
         inner = [child for each in level for child in (each.values() if isinstance(each, dict) else each)]
+        count += len(inner)
         level = [child for child in inner if isinstance(child, dict | list)]
         if not level:
-            return value
+            return count
     raise _malformed(whose, f"it is nested more than {MAX_DEPTH} deep")
+
+
+def _too_much(whose: str, limit: int) -> Refused:
+    return Refused(
+        Reason.CONFIG_TOO_LARGE,
+        f"{CONFIG} of {whose} holds more than {limit} values, which no model's does. Check what is there.",
+    )
 
 
 def _malformed(whose: str, why: str) -> Refused:

@@ -17,19 +17,34 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from speculator_operator.api import Reason
+from speculator_operator.core import weight_files
 from speculator_operator.core.checkpoint import Snapshot
+from speculator_operator.core.config_file import MAX_BYTES as MAX_CONFIG_BYTES
+from speculator_operator.core.config_file import parsed, without_details
 from speculator_operator.errors import OperatorError, Refused, Waiting
+from speculator_operator.reference import Kind, Reference
 
 #: Of a termination message. Source: MaxContainerTerminationMessageLength in k8s.io/kubernetes/pkg/kubelet/container.
 MAX_BYTES = 4096
-#: Unpacking can't make more of a report; a config of that size compresses to far more than a message.
-MAX_UNPACKED = 4 * 1024 * 1024
 MAX_MESSAGE = 1024
+MAX_WAIT_SECONDS = 3600.0
+#: Of files that no weights are read from: a few stand for all.
+MAX_NAMED = 8
 
 _MARK = "speculators.dev/report/v1"
-#: Parts of a config that grow with a model's labels or layers, and say nothing about whether models fit.
-_BULKY = ("id2label", "label2id", "task_specific_params", "config_groups", "ignore", "modules_to_not_convert")
-_SHARD = re.compile(r"(.*)-\d{5}-of-\d{5}(\.[a-z]+)")
+_SHARD = re.compile(r"(.*)-\d{5,}-of-\d{5,}(\.[a-z]+)")
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+#: What reading a model can fail with. Anything else isn't a reader's to say.
+_REASONS = frozenset(
+    (
+        *(Reason.MODEL_UNAUTHORIZED, Reason.MODEL_GATED, Reason.MODEL_FORBIDDEN, Reason.MODEL_NOT_FOUND),
+        *(Reason.REVISION_NOT_FOUND, Reason.CONFIG_MISSING, Reason.CONFIG_MALFORMED, Reason.CONFIG_TOO_LARGE),
+        *(Reason.FILES_TOO_MANY, Reason.HUB_THROTTLED, Reason.HUB_UNAVAILABLE, Reason.STORAGE_UNAUTHORIZED),
+        *(Reason.BUCKET_NOT_FOUND, Reason.BUCKET_ELSEWHERE, Reason.STORAGE_THROTTLED, Reason.STORAGE_UNAVAILABLE),
+        *(Reason.FOLDER_UNREADABLE, Reason.FOLDER_UNSAFE, Reason.WEIGHTS_MALFORMED, Reason.RESOLVER_FAILED),
+    )
+)
 
 
 def packed(outcome: Snapshot | OperatorError) -> str:
@@ -38,71 +53,82 @@ def packed(outcome: Snapshot | OperatorError) -> str:
         text = _written(document)
         if len(text) <= MAX_BYTES:
             return text
-    uri = outcome.uri if isinstance(outcome, Snapshot) else ""
-    return packed(
-        Refused(
-            Reason.CONFIG_TOO_LARGE,
-            f"What config.json of {uri} says doesn't fit into a resolver Job's {MAX_BYTES} bytes. "
-            "Save it anew without what no model needs, or serve it from a public repository.",
-        )
-    )
+    raise AssertionError("the last document of each kind is short")
 
 
-def unpacked(text: str) -> Snapshot:
-    """What was read.
+def unpacked(text: str, reference: Reference) -> Snapshot:
+    """What was read of what ``reference`` names. A report is believed about that, and about nothing else.
 
     Raises:
         Refused, Waiting: what reading it has failed with.
-        ValueError: it is no report, or not a whole one.
+        ValueError: it is no report of it, or not a whole one.
     """
-    document = _read(text)
-    match document:
+    match _read(text):
         case {"refused": str(reason), "message": str(message)}:
-            raise Refused(Reason(reason), message[:MAX_MESSAGE])
+            raise Refused(_reason(reason), message[:MAX_MESSAGE])
         case {"waiting": str(reason), "message": str(message), "after": int() | float() as after}:
-            raise Waiting(Reason(reason), message[:MAX_MESSAGE], retry_after=min(max(float(after), 1.0), 3600.0))
-        case {"uri": str(uri), "revision": str() | None as revision, "config": dict(config), "files": files}:
+            if after != after:  # not a number
+                raise ValueError("it says no time to wait")
+            raise Waiting(_reason(reason), message[:MAX_MESSAGE], retry_after=min(max(after, 1.0), MAX_WAIT_SECONDS))
+        case {"uri": str(uri), "revision": str(revision), "config": dict(config), "files": files}:
+            pin = _COMMIT if reference.kind is Kind.HUB else _DIGEST
+            moved = pin.fullmatch(reference.revision or "") and revision != reference.revision
+            if uri != reference.uri or moved or not pin.fullmatch(revision):
+                raise ValueError("it is of something else than was asked for")
             return Snapshot(uri, revision, config, _sizes(files))
     raise ValueError("the report says nothing that is known")
 
 
 def _documents(outcome: Snapshot | OperatorError) -> Iterator[dict[str, Any]]:
-    """Ways to say it, the fullest first."""
+    """Ways to say it, the fullest first, and a short one last."""
     match outcome:
         case Snapshot():
             whole = {"uri": outcome.uri, "revision": outcome.revision}
-            merged = _merged(outcome.files)
+            slim = without_details(outcome.config)
+            files = _weights(outcome.files)
             yield {**whole, "config": outcome.config, "files": outcome.files}
-            yield {**whole, "config": outcome.config, "files": merged}
-            yield {**whole, "config": _slim(outcome.config), "files": merged}
+            yield {**whole, "config": outcome.config, "files": files}
+            yield {**whole, "config": slim, "files": files}
+            fits = len(_written({**whole, "config": slim, "files": {}})) <= MAX_BYTES
+            yield from _documents(_too_many(outcome.uri) if fits else _too_large(outcome.uri))
         case Waiting():
-            yield {
-                "waiting": outcome.reason,
-                "message": outcome.message[:MAX_MESSAGE],
-                "after": outcome.retry_after,
-            }
+            yield {"waiting": outcome.reason, "message": _cut(outcome.message), "after": outcome.retry_after}
         case _:
-            yield {"refused": outcome.reason, "message": outcome.message[:MAX_MESSAGE]}
+            yield {"refused": outcome.reason, "message": _cut(outcome.message)}
 
 
-def _merged(files: Mapping[str, int] | None) -> dict[str, int] | None:
-    """The same files, the shards of one set as one file of their size."""
+def _too_large(uri: str) -> Refused:
+    return Refused(
+        Reason.CONFIG_TOO_LARGE,
+        f"What config.json of {uri} says doesn't fit into a resolver Job's {MAX_BYTES} bytes. "
+        "Save it anew without what no model needs, or serve it from a public repository.",
+    )
+
+
+def _too_many(uri: str) -> Refused:
+    return Refused(
+        Reason.FILES_TOO_MANY,
+        f"The names of the weights in {uri} don't fit into a resolver Job's {MAX_BYTES} bytes. "
+        "Name the checkpoint's own folder, or save it anew in shards of one set.",
+    )
+
+
+def _cut(message: str) -> str:
+    return message.encode(errors="replace").decode()[:MAX_MESSAGE]
+
+
+def _weights(files: Mapping[str, int] | None) -> dict[str, int] | None:
+    """The files of weights, the shards of one set as one file of their size; of those in pickles, a few."""
     if files is None:
         return None
     merged: dict[str, int] = {}
     for name, size in sorted(files.items()):
-        if not name.endswith((".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".gguf", ".py", ".json")):
-            continue
-        shard = _SHARD.fullmatch(name)
-        whole = f"{shard[1]}{shard[2]}" if shard else name
-        merged[whole] = merged.get(whole, 0) + size
-    return merged
-
-
-def _slim(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _slim(inner) for key, inner in value.items() if key not in _BULKY}
-    return value
+        if name.endswith(".safetensors"):
+            shard = _SHARD.fullmatch(name)
+            whole = f"{shard[1]}{shard[2]}" if shard else name
+            merged[whole] = merged.get(whole, 0) + size
+    pickled = weight_files.pickled(files)[:MAX_NAMED]
+    return {**merged, **{name: files[name] for name in pickled}}
 
 
 def _written(document: Mapping[str, Any]) -> str:
@@ -110,7 +136,7 @@ def _written(document: Mapping[str, Any]) -> str:
     return f"{_MARK} {_checksum(content)} {base64.b85encode(content).decode()}"
 
 
-def _read(text: str) -> Any:
+def _read(text: str) -> Mapping[str, Any]:
     mark, _, rest = text.partition(" ")
     checksum, _, encoded = rest.partition(" ")
     if mark != _MARK:
@@ -120,18 +146,24 @@ def _read(text: str) -> Any:
         if _checksum(content) != checksum:
             raise ValueError("it isn't whole: the checksum is another")
         inflate = zlib.decompressobj()
-        document = inflate.decompress(content, MAX_UNPACKED)
+        document = inflate.decompress(content, MAX_CONFIG_BYTES)
         if inflate.unconsumed_tail or not inflate.eof:
             raise ValueError("it isn't whole, or far too large")
-        return json.loads(document)
-    except (zlib.error, binascii.Error, RecursionError) as error:
+        return parsed(document, "the report")
+    except (zlib.error, binascii.Error, Refused) as error:
         raise ValueError(f"it can't be read: {error}") from error
+
+
+def _reason(reason: str) -> Reason:
+    if reason not in _REASONS:
+        raise ValueError(f"{reason[:100]!r} is no reason of a reader's")
+    return Reason(reason)
 
 
 def _sizes(files: object) -> dict[str, int] | None:
     if files is None:
         return None
-    if not isinstance(files, dict) or not all(type(size) is int and size >= 0 for size in files.values()):
+    if not isinstance(files, dict) or not all(type(size) is int and 0 <= size < 2**63 for size in files.values()):
         raise ValueError("its files are no sizes")
     return files
 

@@ -270,7 +270,7 @@ def _trouble(status: dict[str, Any], conditions: dict[str, Any]) -> str:
     for container in [*fetching, *(status.get("containerStatuses") or [])]:
         ended = (container.get("lastState") or {}).get("terminated") or (container.get("state") or {}).get("terminated")
         if ended:
-            words = _redacted((ended.get("message") or ended.get("reason") or "").strip())
+            words = redacted((ended.get("message") or ended.get("reason") or "").strip())
             return f"the container ended with code {ended.get('exitCode')}: {words[-600:]}"
         waiting = (container.get("state") or {}).get("waiting") or {}
         if waiting.get("reason") not in (None, "ContainerCreating", "PodInitializing"):
@@ -279,7 +279,7 @@ def _trouble(status: dict[str, Any], conditions: dict[str, Any]) -> str:
     return str(scheduled.get("message", "")) if scheduled.get("status") == FALSE else ""
 
 
-def _redacted(text: str) -> str:
+def redacted(text: str) -> str:
     """An engine's last words without what may be secret in them: passwords and signatures in addresses, and tokens."""
     text = re.sub(r"(?i)\b([a-z][a-z0-9+.-]*://)[^\s/@]*@", r"\1", text)
     text = re.sub(r"(?i)\b([a-z][a-z0-9+.-]*://[^\s?]*)\?\S*", r"\1?...", text)
