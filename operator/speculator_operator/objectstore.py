@@ -29,7 +29,7 @@ from yarl import URL
 from speculator_operator.api import REFRESH_ANNOTATION, Reason
 from speculator_operator.core.checkpoint import Snapshot
 from speculator_operator.core.config_file import CONFIG, MAX_BYTES, config_missing, parsed, quoted, too_large, words
-from speculator_operator.core.s3_listing import Listed, digest, page
+from speculator_operator.core.s3_listing import Listed, digest, loaded, page
 from speculator_operator.core.sigv4 import Credentials, encoded_path, encoded_query, signed_headers
 from speculator_operator.download import Download, amount, is_downloaded, volume_failed
 from speculator_operator.errors import OperatorError, Refused, Waiting
@@ -148,7 +148,7 @@ class ObjectStore:
             raise prefix.unavailable(f"has not listed it within {self.timeout:g} seconds") from None
         if (now := digest(objects)) != revision:
             raise prefix.changed(f"it was {revision}, and is {now}")
-        wanted = [item for item in objects if item.needed]
+        wanted = loaded(objects)
         download = Download(target, revision, {item.name: item.size for item in wanted})
         await asyncio.to_thread(download.begin)
         progress = _Progress(sum(item.size for item in wanted), say)

@@ -35,7 +35,7 @@ FILES = {
     "odd +=_name.json": b"{}",
     "tokenizer.model": b"\0tokens",
 }
-UNNEEDED = {"modeling_llama.py": b"print()", "pytorch_model.bin": b"pickled"}
+UNNEEDED = {"README.md": b"# Llama", "pytorch_model.bin": b"pickled"}
 
 
 @pytest.fixture
@@ -117,9 +117,7 @@ CHANGES: dict[str, Callable[[ObjectStoreServer, str], None]] = {
     "the config has changed": lambda server, bucket: server.put(bucket, "models/draft/config.json", b'{"a": 1}'),
     "a file has come": lambda server, bucket: server.put(bucket, "models/draft/vocab.json", b"{}"),
     "a file has gone": lambda server, bucket: server.delete(bucket, "models/draft/tokenizer.model"),
-    "a file has gone that nobody fetches": lambda server, bucket: server.delete(
-        bucket, "models/draft/modeling_llama.py"
-    ),
+    "a file has gone that nobody fetches": lambda server, bucket: server.delete(bucket, "models/draft/README.md"),
 }
 
 
@@ -552,7 +550,7 @@ async def test_a_throttled_read_waits_as_long_as_the_store_says_within_bounds(
 @pytest.mark.parametrize("part", ["page", "file"])
 @pytest.mark.parametrize("said", [hung, hung_half_way, trickling])
 async def test_a_store_that_takes_too_long_is_given_up(said: Said, part: str) -> None:
-    page = said if part == "page" else listing(ENTRY.format(size=8 * 1024 * 1024))
+    page = said if part == "page" else listing(ENTRY.format(size=4 * 1024 * 1024))
     async with answering(saying(page, said)) as server:
         error = await failure(scripted(server, timeout=0.3).read(MODEL))
     assert isinstance(error, Waiting)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from speculator_operator.core.s3_listing import Listed, digest, page
+from speculator_operator.core.s3_listing import Listed, digest, loaded, page
 
 AWS = "http://s3.amazonaws.com/doc/2006-03-01/"
 GOOGLE = "http://doc.s3.amazonaws.com/2006-03-01"
@@ -101,28 +101,33 @@ def test_the_pin_is_the_same_in_any_order_and_stays_so_from_release_to_release()
     assert digest(OBJECTS) == "sha256:2f596de61dd61a46086c5ac4db13775f76c736f9746adefa843de7e7e948279d"
 
 
+def names_loaded(*names: str) -> list[str]:
+    return [item.name for item in loaded(Listed(name, 1, '"e"') for name in names)]
+
+
 @pytest.mark.parametrize(
-    ("name", "needed"),
+    "name",
     [
-        ("config.json", True),
-        ("model-00001-of-00002.safetensors", True),
-        ("model.safetensors.index.json", True),
-        ("tokenizer.model", True),
-        ("tokenizer.model.v3", True),
-        ("merges.txt", True),
-        ("chat_template.jinja", True),
-        ("qwen.tiktoken", True),
-        ("modeling_llama.py", False),
-        ("pytorch_model.bin", False),
-        ("model.pt", False),
-        ("optimizer.pkl", False),
-        ("README.md", False),
-        (".hidden.json", False),
-        ("..", False),
-        ("-rf.json", False),
-        ("a\nb.json", False),
-        ("x" * 300 + ".json", False),
+        *("config.json", "model.safetensors.index.json", "tokenizer.model", "tokenizer.model.v3", "merges.txt"),
+        *("chat_template.jinja", "qwen.tiktoken", "modeling_llama.py", "model-00001-of-00002.safetensors"),
     ],
 )
-def test_only_what_an_engine_loads_is_needed(name: str, *, needed: bool) -> None:
-    assert Listed(name, 1, '"e"').needed is needed
+def test_what_an_engine_loads_is_loaded(name: str) -> None:
+    assert names_loaded(name) == [name]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("optimizer.pkl", "README.md", ".hidden.json", "..", "-rf.json", "a\nb.json", "x" * 300 + ".json"),
+        *("-x.safetensors", "a\nb.safetensors", "x" * 300 + ".safetensors", "training_args.bin"),
+    ],
+)
+def test_what_no_engine_loads_and_what_can_be_no_file_is_not(name: str) -> None:
+    assert names_loaded(name) == []
+
+
+def test_weights_that_are_there_twice_are_loaded_once() -> None:
+    shards = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"]
+    assert names_loaded(*shards, "consolidated.safetensors", "model.safetensors", "pytorch_model.bin") == shards
+    assert names_loaded("pytorch_model.bin") == ["pytorch_model.bin"]

@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from typing import NoReturn
 from xml.etree import ElementTree as ET
 
-#: What a model is loaded from, and its tokenizer; no code, and no pickles.
-_NEEDED = re.compile(
-    r"[A-Za-z0-9_][A-Za-z0-9._=+ -]{0,199}\.(safetensors|json|model(\.v[0-9]+)?|txt|jinja|tiktoken|spm)"
-)
+from speculator_operator.core import weight_files
+
+#: What an engine reads beside weights: configs, tokenizers, and code, which it runs only where it is told to.
+_BESIDE_WEIGHTS = re.compile(r".*\.(json|model(\.v[0-9]+)?|txt|jinja|tiktoken|spm|py)")
+#: What is fetched becomes a file of this name.
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._=+ -]{0,240}")
 
 
 @dataclass(frozen=True, order=True)
@@ -23,11 +25,6 @@ class Listed:
     name: str
     size: int
     etag: str
-
-    @property
-    def needed(self) -> bool:
-        """Whether an engine loads such a file."""
-        return bool(_NEEDED.fullmatch(self.name))
 
 
 class _NoDoctype(ET.TreeBuilder):
@@ -70,6 +67,14 @@ def page(body: bytes, prefix: str) -> tuple[list[Listed], str | None]:
     if not 0 < len(token) <= 4096:
         raise ValueError("it goes on, and doesn't say where")
     return objects, token
+
+
+def loaded(objects: Iterable[Listed]) -> list[Listed]:
+    """Those that an engine loads: of weights that are there twice, or in pickles as well, only the ones it takes."""
+    by_name = {item.name: item for item in objects if _NAME.fullmatch(item.name)}
+    sizes = {name: item.size for name, item in by_name.items()}
+    weights = weight_files.safetensors(sizes) or weight_files.pickled(sizes, read=True)
+    return [item for name, item in by_name.items() if name in weights or _BESIDE_WEIGHTS.fullmatch(name)]
 
 
 def digest(objects: Iterable[Listed]) -> str:
