@@ -202,10 +202,10 @@ class Reconciler:
             self._give_up(key)
             read = _pinned_read(self._sources.of(resource, max_age=self._max_age(key, name, before)), name, before)
             task = asyncio.create_task(resolve(resource, self._settings, read), name=inputs)
-            task.add_done_callback(lambda ended: None if ended.cancelled() else self._changed(key))
             self._resolutions[key] = task
         done, _ = await asyncio.wait({task}, timeout=PATIENCE_SECONDS)
         if not done:
+            task.add_done_callback(lambda _: self._changed(key))  # the queue has a key once, however often it is added
             raise Waiting(Reason.RESOLVING, "The models are being read", retry_after=self._settings.hub_timeout)
         del self._resolutions[key]
         await self._sources.tidy(key)
