@@ -16,6 +16,7 @@ from speculator_operator.reference import Reference
 from speculator_operator.scrape import Scraper
 from speculator_operator.settings import Settings
 from speculator_operator.sources import Sources
+from speculator_operator.workqueue import Key
 from tests.support import inputs
 from tests.support.memorycluster import MemoryCluster
 
@@ -32,6 +33,7 @@ class World:
         self.problem: OperatorError = DOWN
         self.now = 0.0
         self.reads = 0
+        self.woken: list[Key] = []
         body = inputs.resource({})
         body["metadata"] |= {"namespace": KEY[0], "uid": "1", "generation": 1}
         cluster = cast("Cluster", MemoryCluster(body))
@@ -41,7 +43,7 @@ class World:
             sources=Sources(cluster, self.read, settings),
             drafting=Drafting(cast("Scraper", None), window=300, clock=lambda: self.now, changed=lambda _: None),
             pods=lambda _: set(),
-            changed=lambda _: None,
+            changed=self.woken.append,
             settings=settings,
             clock=lambda: self.now,
         )
@@ -90,3 +92,9 @@ async def test_whoever_wakes_it_in_between_causes_no_try() -> None:
     world.now += 10
     assert await world.reconciler.reconcile(KEY) == 20
     assert world.reads == 1
+
+
+async def test_a_pass_that_sees_the_end_of_a_resolution_asks_for_no_other() -> None:
+    world = World()
+    await world.waits(2)
+    assert world.woken == []
