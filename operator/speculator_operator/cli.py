@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import io
 import json
 import logging
 import os
@@ -15,7 +16,7 @@ import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TextIO
 
 import yaml
 
@@ -56,24 +57,42 @@ class _Parser(argparse.ArgumentParser):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code."""
+    if sys.stderr is None:  # argparse would print to standard output instead
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115, PTH123  # as long as the process lives
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # whatever a file holds, it can be printed
+            stream.reconfigure(errors="backslashreplace")
     arguments = _parser().parse_args(argv)
     try:
         settings = _settings(os.environ)
         code: int = arguments.command(arguments, settings)
-        sys.stdout.flush()
     except ValueError as error:
-        print(f"{error}", file=sys.stderr)
+        _print(str(error), to=sys.stderr)
         return EXIT_USAGE
-    except BrokenPipeError:  # whoever reads has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except Refused as problem:
-        print(problem, file=sys.stderr)
+        _print(str(problem), to=sys.stderr)
         return EXIT_REFUSED
     except (Waiting, OSError) as problem:
-        print(problem, file=sys.stderr)
+        _print(str(problem), to=sys.stderr)
         return EXIT_UNDETERMINED
     return code
+
+
+def _print(text: str, *, to: TextIO | None = None) -> None:
+    """Prints lines to standard output, or another stream. That whoever reads has seen enough changes no exit code.
+
+    Raises:
+        OSError: they can't be written, or standard output is closed.
+    """
+    stream = to or sys.stdout
+    if stream is None:
+        raise OSError("standard output is closed, so nothing can be printed")
+    try:
+        print(text, end="" if text.endswith("\n") else "\n", file=stream, flush=True)
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())  # what is buffered would fail again at the exit
+        if not isinstance(error, BrokenPipeError):
+            raise
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -190,7 +209,7 @@ def _run(arguments: argparse.Namespace, settings: Settings) -> int:
     given = {variable(name): getattr(arguments, name) for name in Settings.model_fields}
     settings = _settings({**os.environ, **{name: value for name, value in given.items() if value}})
     for name, value in settings:
-        print(f"{name} = {written(value)}", file=sys.stderr)
+        _print(f"{name} = {written(value)}", to=sys.stderr)
     asyncio.run(run(settings, arguments.namespace or ()))
     return 0
 
@@ -225,7 +244,7 @@ def _folder_first(folder: Snapshot, read: Read) -> Read:
         try:
             return await read(reference)
         except Waiting as problem:
-            print(f"warning: {reference.uri} is not pinned or checked. {problem}", file=sys.stderr)
+            _print(f"warning: {reference.uri} is not pinned or checked. {problem}", to=sys.stderr)
             return Snapshot(reference.uri, None, {})
 
     return read_either
@@ -241,17 +260,16 @@ def _print_resolved(resolved: Resolved, output: str) -> None:
         "warnings": [warning.model_dump(by_alias=True, exclude_none=True) for warning in resolved.warnings],
     }
     if output == "json":
-        print(json.dumps(document, indent=2))
+        _print(json.dumps(document, indent=2))
     elif output == "yaml":
-        print(yaml.safe_dump(document, sort_keys=False), end="")
+        _print(yaml.safe_dump(document, sort_keys=False))
     else:
         rows = [("MODEL", str(resolved.model)), ("SPECULATIVE", "yes" if document["speculative"] else "no")]
         rows += [(origin.field.upper(), f"{origin.value}  ({origin.source})") for origin in resolved.sources]
         rows += [("MEMORY", resolved.memory.summary)] if resolved.memory else []
         rows += [("WARNING", f"{warning.reason}: {warning.message}") for warning in resolved.warnings]
         width = max(len(name) for name, _ in rows)
-        for name, text in rows:
-            print(f"{name:{width}}  {text}")
+        _print("\n".join(f"{name:{width}}  {text}" for name, text in rows))
 
 
 def _identity(identity: Identity | None) -> dict[str, Any] | None:
@@ -271,16 +289,16 @@ def _render(arguments: argparse.Namespace, settings: Settings) -> int:
         objects.append(render.service(resource, resolved.port))
         objects.append(render.deployment(resource, template))
     if arguments.output == "json":
-        print(json.dumps({"apiVersion": "v1", "kind": "List", "items": objects}, indent=2))
+        _print(json.dumps({"apiVersion": "v1", "kind": "List", "items": objects}, indent=2))
     else:
-        print(yaml.dump_all(objects, Dumper=_Dumper, sort_keys=False, width=120), end="")
+        _print(yaml.dump_all(objects, Dumper=_Dumper, sort_keys=False, width=120))
     return 0
 
 
 async def _warn_unread(reference: Reference) -> Snapshot:
-    print(
+    _print(
         f"warning: {reference.uri} was not read: it is neither checked nor pinned (see --verifier-checkpoint)",
-        file=sys.stderr,
+        to=sys.stderr,
     )
     return Snapshot(reference.uri, None, {})
 
@@ -292,10 +310,10 @@ def _check(arguments: argparse.Namespace, settings: Settings) -> int:
     if arguments.engine:
         reports = check.ask_engine(reports, arguments.engine_python)
     if arguments.output == "json":
-        print(json.dumps([report.document() for report in reports], indent=2))
+        _print(json.dumps([report.document() for report in reports], indent=2))
     else:
         width = max(shutil.get_terminal_size((100, 24)).columns, 40)
-        print("\n\n".join("\n".join(check.lines(report, width)) for report in reports))
+        _print("\n\n".join("\n".join(check.lines(report, width)) for report in reports))
     if any(report.count(Severity.ERROR) for report in reports):
         return EXIT_REFUSED
     strict = arguments.strict and any(report.count(Severity.WARNING) for report in reports)
@@ -319,7 +337,7 @@ def _read(arguments: argparse.Namespace, settings: Settings) -> int:
     reading = resolver.read(reference, folder=arguments.folder, settings=settings, environment=os.environ)
     report, problem = asyncio.run(reading)
     arguments.report.write_text(report)
-    print(problem or f"{reference.uri} was read")
+    _print(str(problem or f"{reference.uri} was read"))
     return 0
 
 
@@ -333,7 +351,7 @@ def _fetch(arguments: argparse.Namespace, settings: Settings) -> int:
 
 def _crd(arguments: argparse.Namespace, settings: Settings) -> int:
     del arguments, settings
-    print(manifest(), end="")
+    _print(manifest())
     return 0
 
 

@@ -33,7 +33,7 @@ def documents(file: str) -> list[Any]:
         Refused: ``SpecInvalid``: it isn't YAML, or holds nothing.
         OSError: it can't be read.
     """
-    text = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
+    text = _standard_input() if file == "-" else Path(file).read_bytes()
     try:
         found = [document for document in yaml.safe_load_all(text) if document]
     except (yaml.YAMLError, ValueError, RecursionError) as error:
@@ -41,6 +41,12 @@ def documents(file: str) -> list[Any]:
     if not found:
         raise Refused(Reason.SPEC_INVALID, f"{file} holds no {api.KIND}")
     return [item for document in found for item in (_items(document) or [document])]
+
+
+def _standard_input() -> bytes:
+    if sys.stdin is None:
+        raise OSError("standard input is closed")
+    return sys.stdin.buffer.read()
 
 
 def _items(document: Any) -> list[Any] | None:

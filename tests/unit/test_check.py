@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -175,6 +176,80 @@ def test_several_files_and_standard_input(
     ]
 
 
+@pytest.mark.parametrize("output", ["table", "json"])
+@pytest.mark.parametrize(
+    ("case", "files", "code"),
+    [
+        ("one that isn't there", ["gone.yaml"], 1),
+        ("one that is a folder", ["."], 1),
+        ("a good one, and one that isn't there", ["good.yaml", "gone.yaml"], 1),
+        ("a wrong one, and one that isn't there", ["wrong.yaml", "gone.yaml"], 2),
+        ("one that isn't there, and a wrong one", ["gone.yaml", "wrong.yaml"], 2),
+        ("standard input, which is closed, and a wrong one", ["-", "wrong.yaml"], 2),
+    ],
+)
+def test_a_file_that_cannot_be_read_hides_no_other(
+    case: str,
+    files: list[str],
+    code: int,
+    output: str,
+    tmp_path: Path,
+    folders: list[str],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "stdin", None)
+    (tmp_path / "good.yaml").write_text(yaml.safe_dump(inputs.resource({})))
+    (tmp_path / "wrong.yaml").write_text(yaml.safe_dump(inputs.resource({"replicas": -1})))
+    run = Run(capsys, *(word for file in files for word in ("-f", file)), *folders, "-o", output)
+    assert (run.code, run.err) == (code, ""), case
+    for file in files:
+        assert (f"{file} can't be read: " in run.out) == (".yaml" not in file or file == "gone.yaml"), case
+    assert ("SpecInvalid" in run.out) == ("wrong.yaml" in files), case
+    if output == "json":
+        assert [report["file"] for report in json.loads(run.out)] == files, case
+
+
+@pytest.mark.parametrize(
+    ("case", "spec", "code"), [("nothing is wrong", {}, 0), ("there are errors", {"replicas": -1}, 2)]
+)
+def test_how_it_ends_does_not_depend_on_who_reads(
+    case: str, spec: inputs.Spec, code: int, checked: Any, folders: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with open(writing, "w") as pipe:  # noqa: PTH123  # a descriptor has no path
+        monkeypatch.setattr(sys, "stdout", pipe)
+        assert checked(*folders, file=[inputs.resource(spec)]).code == code, case
+
+
+def test_what_the_locale_cannot_write_is_printed_escaped(
+    checked: Any, folders: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    terminal = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", terminal)
+    run = checked(*folders, file=[inputs.resource({"replicas": "f\u00fcnf"})])
+    assert run.code == 2
+    terminal.seek(0)
+    assert "f\\xfcnf" in terminal.read()
+
+
+def test_a_closed_standard_output_is_said(checked: Any, folders: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", None)
+    run = checked(*folders, file=[inputs.resource({})])
+    assert (run.code, run.err) == (1, "standard output is closed, so nothing can be printed\n")
+
+
+def test_a_closed_standard_error_is_nobodys_trouble(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stderr", None)
+    run = Run(capsys, "-f", "-", "-o", "yaml")
+    sys.stderr.close()
+    assert (run.code, run.out) == (64, "")
+
+
 def test_what_a_terminal_would_obey_is_not_printed(checked: Any, folders: list[str]) -> None:
     run = checked(*folders, file=[inputs.resource({"\x1b[2J": 1, "replicas": "\x1b]0;x\x07"})])
     assert run.code == 2
@@ -266,7 +341,6 @@ def test_warnings_count_where_they_are_to(checked: Any, folders: list[str], monk
     ("case", "argv", "code", "words"),
     [
         ("no file is named", [], 64, "-f/--filename"),
-        ("a file isn't there", ["-f", "/nowhere/cr.yaml"], 1, "/nowhere/cr.yaml"),
         ("there is no such output", ["-f", "-", "-o", "yaml"], 64, "-o"),
         (
             "there is no such Python",
