@@ -22,7 +22,7 @@ import yaml
 
 from . import api, check, engine_process, offline, resolver
 from .api import Identity, Resolved, Severity
-from .core import render
+from .core import pod_models, render
 from .core.checkpoint import Snapshot
 from .core.engine_args import check_allowed
 from .crd import manifest
@@ -64,8 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")
     arguments = _parser().parse_args(argv)
     try:
-        settings = _settings(os.environ)
-        code: int = arguments.command(arguments, settings)
+        code: int = arguments.command(arguments)
     except ValueError as error:
         _print(str(error), to=sys.stderr)
         return EXIT_USAGE
@@ -196,8 +195,7 @@ def _json_object(text: str) -> dict[str, Any]:
     return value
 
 
-def _run(arguments: argparse.Namespace, settings: Settings) -> int:
-    del settings  # those of the environment alone
+def _run(arguments: argparse.Namespace) -> int:
     from .run import run  # kopf and the Kubernetes client take a second to import, which no other command needs
 
     logging.basicConfig(
@@ -214,7 +212,8 @@ def _run(arguments: argparse.Namespace, settings: Settings) -> int:
     return 0
 
 
-def _resolve(arguments: argparse.Namespace, settings: Settings) -> int:
+def _resolve(arguments: argparse.Namespace) -> int:
+    settings = _settings(os.environ)
     hub = Hub(settings.hf_endpoint, timeout=settings.hub_timeout)
     read: Read = hub.read
     uri = arguments.checkpoint
@@ -276,7 +275,8 @@ def _identity(identity: Identity | None) -> dict[str, Any] | None:
     return identity.model_dump() if identity else None
 
 
-def _render(arguments: argparse.Namespace, settings: Settings) -> int:
+def _render(arguments: argparse.Namespace) -> int:
+    settings = _settings(os.environ)
     objects: list[render.Manifest] = []
     for document in offline.documents(arguments.filename):
         resource = offline.resource(document, arguments.filename)
@@ -303,7 +303,8 @@ async def _warn_unread(reference: Reference) -> Snapshot:
     return Snapshot(reference.uri, None, {})
 
 
-def _check(arguments: argparse.Namespace, settings: Settings) -> int:
+def _check(arguments: argparse.Namespace) -> int:
+    settings = _settings(os.environ)
     if arguments.engine:
         engine_process.find(arguments.engine_python)
     reports = asyncio.run(_reports(arguments, settings))
@@ -331,26 +332,27 @@ async def _reports(arguments: argparse.Namespace, settings: Settings) -> list[ch
     return [report for file in arguments.filename for report in await check.check_file(file, settings, read_for)]
 
 
-def _read(arguments: argparse.Namespace, settings: Settings) -> int:
+def _read(arguments: argparse.Namespace) -> int:
     """Ends well if there is a report, whatever it says: the report is the result."""
     reference = arguments.uri.at(arguments.revision or arguments.uri.revision)
-    reading = resolver.read(reference, folder=arguments.folder, settings=settings, environment=os.environ)
-    report, problem = asyncio.run(reading)
+    if reference.kind in pod_models.MOUNTED and arguments.folder is None:
+        raise ValueError(f"{reference.uri} is read from where it is mounted; name that with --folder")
+    report, problem = asyncio.run(resolver.read(reference, folder=arguments.folder, environment=os.environ))
     arguments.report.write_text(report)
     _print(str(problem or f"{reference.uri} was read"))
     return 0
 
 
-def _fetch(arguments: argparse.Namespace, settings: Settings) -> int:
-    fetching = resolver.fetch(
-        arguments.uri, revision=arguments.revision, target=arguments.into, settings=settings, environment=os.environ
-    )
-    asyncio.run(fetching)
+def _fetch(arguments: argparse.Namespace) -> int:
+    reference, into = arguments.uri, arguments.into
+    if reference.kind not in pod_models.STORED:
+        raise ValueError(f"{reference.uri} is not in object storage; name s3://BUCKET/PATH or gs://BUCKET/PATH")
+    asyncio.run(resolver.fetch(reference, revision=arguments.revision, target=into, environment=os.environ))
     return 0
 
 
-def _crd(arguments: argparse.Namespace, settings: Settings) -> int:
-    del arguments, settings
+def _crd(arguments: argparse.Namespace) -> int:
+    del arguments
     _print(manifest())
     return 0
 

@@ -34,6 +34,10 @@ Variable = Annotated[str, Field(max_length=128, pattern=r"^[A-Z_][A-Z0-9_]*$")]
 Pattern = Annotated[str, Field(min_length=1, max_length=512), AfterValidator(_compiles)]
 
 
+class SettingInvalid(ValueError):
+    """A setting that nothing can be begun with; the message names its variable."""
+
+
 class Settings(BaseModel):
     """Times are in seconds."""
 
@@ -89,7 +93,7 @@ class Settings(BaseModel):
         """Reads ``SPECULATOR_<FIELD>``; the hub also from ``HF_ENDPOINT``, as every client of it does.
 
         Raises:
-            ValueError: a value is not of the field's type; the message names the variable.
+            SettingInvalid: a value is not of the field's type; the message names the variable.
         """
         names = {name: variable(name) for name in cls.model_fields}
         values = {name: environment.get(names[name], "").strip() for name in names}
@@ -99,7 +103,7 @@ class Settings(BaseModel):
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             name = names[str(first["loc"][0])]
-            raise ValueError(f"{name} is {str(first['input'])[:200]!r}: {first['msg']}") from None
+            raise SettingInvalid(f"{name} is {str(first['input'])[:200]!r}: {first['msg']}") from None
 
     @property
     def pod_hf_endpoint(self) -> str | None:
