@@ -51,6 +51,10 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Any:
         yield running
 
 
+def _without(resource: dict[str, Any], key: str) -> dict[str, Any]:
+    return {name: value for name, value in resource.items() if name != key}
+
+
 @pytest.mark.parametrize("sample", sorted(SAMPLES.glob("*.yaml")), ids=lambda path: path.stem)
 def test_nothing_is_wrong_with_the_samples(sample: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ran = Run(capsys, "--offline", "--strict", "-f", str(sample))
@@ -143,6 +147,21 @@ def test_the_reports_as_json(checked: Any, folders: list[str]) -> None:
             [inputs.resource({"replicas": -1, "modle": {}, "parallelism": {"tensor": 0}}, "Name")],
             [["SpecInvalid"] * 4],
         ),
+        ("no apiVersion", [_without(inputs.resource({}), "apiVersion")], [["SpecInvalid"]]),
+        ("an empty apiVersion", [{**inputs.resource({}), "apiVersion": ""}], [["SpecInvalid"]]),
+        (
+            "no apiVersion, and a field that is wrong",
+            [_without(inputs.resource({"replicas": -1}), "apiVersion")],
+            [["SpecInvalid"] * 2],
+        ),
+        ("a key twice", yaml.safe_dump(inputs.resource({})) + "kind: SpeculatorDeployment\n", [["SpecInvalid"]]),
+        ("a key twice, far inside", "a: [{b: {'c': 1, d: 2, c: 3}}]", [["SpecInvalid"]]),
+        (
+            "keys that are merged, and so are no doubles",
+            "kind: List\nbase: &a {x: 1, y: 2}\nmore: &b {<<: *a, x: 2}\nlast: {<<: [*a, *b], y: 3}\n"
+            + yaml.safe_dump({"items": [inputs.resource({})]}),
+            [[]],
+        ),
         ("a list, as kubectl prints it", [{"kind": "List", "items": [inputs.resource({})] * 2}], [[], []]),
         ("a list of nothing", [{"kind": "List", "items": []}], [["SpecInvalid"]]),
         (
@@ -158,6 +177,13 @@ def test_what_is_no_resource_is_a_finding_too(
     run = checked(*folders, "-o", "json", file=file)
     assert run.reasons() == expected, case
     assert run.code == 2 if any(expected) else run.code == 0, case
+
+
+def test_a_key_that_is_there_twice_is_said_with_its_line(checked: Any) -> None:
+    run = checked("--offline", "-o", "json", file="kind: SpeculatorDeployment\nspec:\n  replicas: 1\n  replicas: 2\n")
+    ((finding,),) = (report["findings"] for report in json.loads(run.out))
+    assert "the key 'replicas' is there twice" in finding["evidence"]
+    assert "line 4, column 3" in finding["evidence"]
 
 
 def test_several_files_and_standard_input(

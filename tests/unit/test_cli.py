@@ -23,6 +23,7 @@ from tools.testhub import Hub
 
 RECIPES = Path(__file__).parents[1] / "data" / "recipes"
 
+VERSION = "apiVersion: speculators.dev/v1alpha1\n"
 CLAIM = Reference.parse("pvc://claim/a")
 FETCHED = ["--revision=sha256:0", "--into=/nowhere"]
 
@@ -176,15 +177,28 @@ def test_a_recipe_that_cannot_be_used_is_refused_by_name(draft: Path, capsys: py
         ("a depth that nobody writes", "[" * 20000, "SpecInvalid: "),
         ("a date that doesn't exist", "kind: 2026-13-45", "SpecInvalid: "),
         ("another version", "apiVersion: foo/v9\nkind: SpeculatorDeployment", "apiVersion must be"),
-        ("metadata that is text", "kind: SpeculatorDeployment\nmetadata: a", "metadata must be a map"),
-        ("a name that is a number", "kind: SpeculatorDeployment\nmetadata: {name: 1}", "metadata must be a map"),
+        ("metadata that is text", VERSION + "kind: SpeculatorDeployment\nmetadata: a", "metadata must be a map"),
+        (
+            "a name that is a number",
+            VERSION + "kind: SpeculatorDeployment\nmetadata: {name: 1}",
+            "metadata must be a map",
+        ),
         (
             "an annotation that is a number",
-            "kind: SpeculatorDeployment\nmetadata: {name: a, annotations: {speculators.dev/refresh: 5}}",
+            VERSION + "kind: SpeculatorDeployment\nmetadata: {name: a, annotations: {speculators.dev/refresh: 5}}",
             "put numbers in quotes",
         ),
+        (
+            "no apiVersion",
+            "kind: SpeculatorDeployment\nmetadata: {name: a}",
+            "there is no apiVersion; set it to specul",
+        ),
         ("another kind", "kind: Deployment", "SpecInvalid: "),
-        ("a field that doesn't exist", "kind: SpeculatorDeployment\nmetadata: {name: a}\nspec: {modle: {}}", "spec.mo"),
+        (
+            "a field that doesn't exist",
+            VERSION + "kind: SpeculatorDeployment\nmetadata: {name: a}\nspec: {modle: {}}",
+            "spec.mo",
+        ),
     ],
 )
 def test_render_refuses(case: str, text: str, words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
