@@ -77,10 +77,12 @@ class Settings(BaseModel):
     """Requests to the API server at the same time."""
     allow_flags: Annotated[tuple[Flag, ...], BeforeValidator(_listed), Field(max_length=256)] = ()
     """Flags of the engine that resources may set besides those of the policy, such as `--enable-lora,--max-loras` (on
-    the command line after an equals sign). Not: what a field sets, what removes or moves the proof, secrets."""
+    the command line after an equals sign). Not: what a field sets, what removes, moves or stands before the proof,
+    secrets. Whoever may set a flag that names code to run, such as a plugin, is trusted with the proof too."""
     allow_env: Annotated[tuple[Variable, ...], BeforeValidator(_listed), Field(max_length=256)] = ()
     """Environment variables that resources may set besides those of the policy, such as
-    `NCCL_DEBUG_FILE,VLLM_PLUGINS`. Not: those that the operator sets."""
+    `NCCL_DEBUG_FILE,VLLM_PLUGINS`. Not: those that the operator or a field sets, those that replace the hub, the models
+    or the programs, proxies."""
     allow_pickled_weights: bool = False
     """Whether weights may be in pickles, which run code when they are loaded, where a model has no safetensors."""
     allow_remote_code: bool = False

@@ -237,17 +237,38 @@ def check_allowed(settings: Settings) -> None:
         ValueError: naming the setting, and what is wrong with it.
     """
     policy = _policy()
-    for name in settings.allow_flags:
+    for given in settings.allow_flags:
+        name = _meant(given)
+        shown = f"{variable('allow_flags')}: {given if name == given else f'{given}, which is {name},'}"
         group = policy.refused.get(name, _NOT_LOOKED_AT)
         if name in policy.fields:
             group = _Group(f"it is what {policy.fields[name]} sets", None)
         if group.setting is None:
-            raise ValueError(f"{variable('allow_flags')}: {name} can't be allowed: {group.because}")
+            raise ValueError(f"{shown} can't be allowed: {group.because}")
         if group.setting != "allow_flags":
-            raise ValueError(f"{variable('allow_flags')}: {name} is allowed by {variable(group.setting)}=true instead")
+            raise ValueError(f"{shown} is allowed by {variable(group.setting)}=true instead")
+        if name != given:
+            raise ValueError(f"{shown} is allowed by that name alone; write {name}")
     for name in settings.allow_env:
         if name in policy.final_variables:
             raise ValueError(f"{variable('allow_env')}: {name} can't be allowed: {policy.final_variables[name]}")
+
+
+def _meant(flag: str) -> str:
+    """The option that is allowed where an installation names it so: also by a short form, or the one that turns it off.
+
+    Raises:
+        ValueError: no engine that is known has such an option.
+    """
+    options = {string: option.name for described in _described().values() for string, option in described.items()}
+    for string in (flag, flag[1:], _switch(flag)):
+        if string in options:
+            return options[string]
+    near = difflib.get_close_matches(flag, options, 1, cutoff=0.8)
+    hint = releases.removed(_switch(flag), releases.newest()) or (
+        f"did you mean {near[0]}?" if near else "leave it out"
+    )
+    raise ValueError(f"{variable('allow_flags')}: {flag} is no option of the engines that are known; {hint}")
 
 
 @lru_cache(maxsize=32)
@@ -328,7 +349,9 @@ def _policy() -> _Policy:
         keys={option: frozenset(keys) for option, keys in data["keys"].items()},
         variables=frozenset(data["environment"]["allowed"]),
         variable_prefixes=tuple(data["environment"]["prefixes"]),
-        final_variables=data["environment"]["final"],
+        final_variables={
+            name: group["because"] for group in data["environment"]["final"] for name in group["variables"]
+        },
         secret_variables=frozenset(data["environment"]["secret"]),
     )
 
