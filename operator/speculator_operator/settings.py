@@ -82,7 +82,8 @@ class Settings(BaseModel):
     allow_env: Annotated[tuple[Variable, ...], BeforeValidator(_listed), Field(max_length=256)] = ()
     """Environment variables that resources may set besides those of the policy, such as
     `NCCL_DEBUG_FILE,VLLM_PLUGINS`. Not: those that the operator or a field sets, those that replace the hub, the models
-    or the programs, proxies."""
+    or the programs, proxies. One that is a secret by its name (`*_TOKEN`, `*_SECRET*`, `*_KEY`, `*_PASSWORD`) is taken
+    from a Secret only."""
     allow_pickled_weights: bool = False
     """Whether weights may be in pickles, which run code when they are loaded, where a model has no safetensors."""
     allow_remote_code: bool = False

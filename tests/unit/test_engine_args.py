@@ -339,6 +339,32 @@ def test_an_installation_can_allow_more_variables() -> None:
         check_env([variable("HF_TOKEN")], Settings(allow_env=("HF_TOKEN",)))
 
 
+SECRETS = (
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "DD_API_KEY",
+    "DB_PASSWORD",
+    "OAUTH_SECRET",
+    "OAUTH_SECRET_V2",
+    "TOKEN",
+)
+
+
+@pytest.mark.parametrize("name", SECRETS)
+def test_what_an_installation_allows_is_taken_from_a_secret_where_its_name_says_that_it_is_one(name: str) -> None:
+    settings = Settings(allow_env=(name,))
+    check_env([variable(name, secret=True)], settings)
+    with pytest.raises(Refused, match=f"{name} is a secret by its name; use valueFrom.secretKeyRef, not a value"):
+        check_env([variable(name)], settings)
+    with pytest.raises(Refused, match="may not be set"):
+        check_env([variable(name, secret=True)])
+
+
+@pytest.mark.parametrize("name", ["TOKENIZERS_PARALLELISM", "VLLM_KEY_BLOCKS", "MONKEY", "SECRETARY_NAME"])
+def test_what_is_no_secret_by_its_name_takes_a_value(name: str) -> None:
+    check_env([variable(name)], Settings(allow_env=(name,)))
+
+
 @pytest.mark.parametrize(
     ("setting", "words"),
     [

@@ -36,6 +36,8 @@ _HUMAN_INTEGER = re.compile(r"(\d+(?:\.\d+)?)([kKmMgGtT])")
 _DECIMAL = {"k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 _BINARY = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 _QUOTED = re.compile(r'("(?:[^"\\]|\\.)*")')
+#: Names of variables whose values don't belong into a resource, whoever allows them.
+_SECRET = re.compile(r"(.*_)?(TOKEN|SECRETS?|KEY|PASSWORD|PASSWD|PASSPHRASE|CREDENTIALS?)|.*_SECRET.*")
 #: Deeper JSON and larger numbers than these are nothing that an option takes, and would be trouble further on.
 _DEEPEST = 32
 _LARGEST = 2**63
@@ -131,7 +133,6 @@ class _Policy:
     variables: frozenset[str]
     variable_prefixes: tuple[str, ...]
     final_variables: Mapping[str, str]
-    secret_variables: frozenset[str]
 
 
 _NOT_LOOKED_AT = _Group("it has not been looked at yet", "allow_flags")
@@ -217,14 +218,13 @@ def check_env(variables: Iterable[api.EnvVar], settings: Settings = _POLICY_ALON
         problem, remedy = "", "leave it out"
         if name in seen:
             problem = f"{name} is given twice"
-        elif name in policy.secret_variables:
-            if given.value_from is None:
-                problem, remedy = f"{name} is a secret", "use valueFrom.secretKeyRef, not a value"
         elif name in policy.final_variables:
             problem = f"{name} may not be set: {policy.final_variables[name]}"
         elif name not in policy.variables | set(settings.allow_env) and not name.startswith(policy.variable_prefixes):
             problem = f"{name} may not be set: only variables that tune the engine are allowed"
             remedy = f"leave it out, or have the installation allow it ({variable('allow_env')})"
+        elif _SECRET.fullmatch(name) and given.value_from is None:
+            problem, remedy = f"{name} is a secret by its name", "use valueFrom.secretKeyRef, not a value"
         if problem:
             refusals.add(Refused(Reason.ENV_REFUSED, f"{place}: {problem}", field=place, remedy=remedy))
         seen.add(name)
@@ -352,7 +352,6 @@ def _policy() -> _Policy:
         final_variables={
             name: group["because"] for group in data["environment"]["final"] for name in group["variables"]
         },
-        secret_variables=frozenset(data["environment"]["secret"]),
     )
 
 
