@@ -23,7 +23,6 @@ import yaml
 from . import api, check, engine_process, offline, resolver
 from .api import Identity, Resolved, Severity
 from .core import pod_models, render
-from .core.checkpoint import Snapshot
 from .core.engine_args import check_allowed
 from .crd import manifest
 from .errors import Refused, Waiting
@@ -92,6 +91,10 @@ def _print(text: str, *, to: TextIO | None = None) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())  # what is buffered would fail again at the exit
         if not isinstance(error, BrokenPipeError):
             raise
+
+
+def _warn(text: str) -> None:
+    _print(f"warning: {text}", to=sys.stderr)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -220,7 +223,8 @@ def _resolve(arguments: argparse.Namespace) -> int:
     if uri and Path(uri).is_dir():
         if arguments.revision:
             raise ValueError("--revision is for a repository; a folder has none")
-        read, uri = _folder_first(read_folder(Path(uri), arguments.checkpoint), hub.read), _FOLDER
+        rest = offline.unread_with_warning(hub.read, _warn)
+        read, uri = offline.folder_first(read_folder(Path(uri), arguments.checkpoint), _FOLDER, rest), _FOLDER
     resource = api.SpeculatorDeployment.from_object(
         {
             "metadata": {"name": "resolve"},
@@ -232,21 +236,6 @@ def _resolve(arguments: argparse.Namespace) -> int:
     )
     _print_resolved(asyncio.run(resolve(resource, settings, read)), arguments.output)
     return 0
-
-
-def _folder_first(folder: Snapshot, read: Read) -> Read:
-    """Reads ``_FOLDER`` from the folder, and the rest, as far as it can be reached, from the hub."""
-
-    async def read_either(reference: Reference) -> Snapshot:
-        if reference.uri == _FOLDER:
-            return folder
-        try:
-            return await read(reference)
-        except Waiting as problem:
-            _print(f"warning: {reference.uri} is not pinned or checked. {problem}", to=sys.stderr)
-            return Snapshot(reference.uri, None, {})
-
-    return read_either
 
 
 def _print_resolved(resolved: Resolved, output: str) -> None:
@@ -282,7 +271,8 @@ def _render(arguments: argparse.Namespace) -> int:
         resource = offline.resource(document, arguments.filename)
         read = offline.open_only(resource, Hub(settings.hf_endpoint, timeout=settings.hub_timeout).read)
         if arguments.checkpoint:
-            read = offline.folders_first(resource, arguments.checkpoint, arguments.verifier_checkpoint, _warn_unread)
+            rest = offline.unread_with_warning(offline.nothing, _warn)
+            read = offline.folders_first(resource, arguments.checkpoint, arguments.verifier_checkpoint, rest)
         resolved = asyncio.run(resolve(resource, settings, read))
         template = render.pod_template(resource, resolved, settings)
         objects.append(render.controller_revision(resource, resolved, template))
@@ -293,14 +283,6 @@ def _render(arguments: argparse.Namespace) -> int:
     else:
         _print(yaml.dump_all(objects, Dumper=_Dumper, sort_keys=False, width=120))
     return 0
-
-
-async def _warn_unread(reference: Reference) -> Snapshot:
-    _print(
-        f"warning: {reference.uri} was not read: it is neither checked nor pinned (see --verifier-checkpoint)",
-        to=sys.stderr,
-    )
-    return Snapshot(reference.uri, None, {})
 
 
 def _check(arguments: argparse.Namespace) -> int:

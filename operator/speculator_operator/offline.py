@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -122,3 +123,25 @@ def folders_first(
         return read_folder(folder, reference.uri) if folder else await read(reference)
 
     return read_either
+
+
+def folder_first(folder: Snapshot, uri: str, read: Read) -> Read:
+    """Takes the model that a resource calls ``uri`` from a folder that was read, and reads others by ``read``."""
+
+    async def read_either(reference: Reference) -> Snapshot:
+        return folder if reference.uri == uri else await read(reference)
+
+    return read_either
+
+
+def unread_with_warning(read: Read, warn: Callable[[str], None]) -> Read:
+    """Reads by ``read``; of a model that can't be read now nothing is known but its name, and ``warn`` is told."""
+
+    async def read_or_warn(reference: Reference) -> Snapshot:
+        try:
+            return await read(reference)
+        except Waiting as problem:
+            warn(f"{reference.uri} is not pinned or checked. {problem}")
+            return Snapshot(reference.uri, None, {})
+
+    return read_or_warn

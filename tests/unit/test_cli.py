@@ -270,6 +270,17 @@ def test_render_refuses_a_model_that_only_the_cluster_can_read(
     assert err.startswith("ModelNotRead: pvc://models/llama was not read: ")
 
 
+def test_render_warns_of_a_verifier_that_has_no_folder(
+    draft: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "cr.yaml").write_text(yaml.safe_dump(inputs.resource({})))
+    code, out, err = run(capsys, "render", "-f", str(tmp_path / "cr.yaml"), "--checkpoint", str(draft), "-o", "json")
+    assert code == 0
+    assert "Qwen/Qwen3-8B" in out
+    assert err.startswith("warning: Qwen/Qwen3-8B is not pinned or checked. ")
+    assert "--verifier-checkpoint" in err
+
+
 def test_a_setting_of_the_wrong_type_names_its_variable(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
