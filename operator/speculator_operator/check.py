@@ -57,15 +57,13 @@ class Report:
 
 
 async def check_file(file: str, settings: Settings, read_for: ReadFor) -> list[Report]:
-    """A report on each resource in a file (``-`` is standard input), in its order.
-
-    Raises:
-        OSError: the file can't be read.
-    """
+    """A report on each resource in a file (``-`` is standard input), in its order, or why there is none."""
     try:
         found = offline.documents(file)
     except Refused as refusal:
         return [Report(file, None, None, (Finding.refused(refusal),))]
+    except OSError as error:
+        return [Report(file, None, None, (), undetermined=f"{file} can't be read: {error.strerror or error}")]
     return [await _check(document, file, settings, read_for) for document in found]
 
 
@@ -165,7 +163,8 @@ def lines(report: Report, width: int) -> Iterator[str]:
     counts = [
         f"{count} {severity.lower()}{'s' * (count > 1)}" for severity in Severity if (count := report.count(severity))
     ]
-    yield _printable(f"{name} ({report.file}): {', '.join(counts) or 'nothing found'}")
+    nothing = "undetermined" if report.undetermined else "nothing found"
+    yield _printable(f"{name} ({report.file}): {', '.join(counts) or nothing}")
     if report.findings:
         table = [("SEVERITY", "REASON", "FIELD")]
         table += [(finding.severity, finding.reason, finding.field or "-") for finding in report.findings]

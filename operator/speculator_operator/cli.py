@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import io
 import json
 import logging
 import os
@@ -15,14 +16,13 @@ import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TextIO
 
 import yaml
 
 from . import api, check, engine_process, offline, resolver
 from .api import Identity, Resolved, Severity
-from .core import render
-from .core.checkpoint import Snapshot
+from .core import pod_models, render
 from .core.engine_args import check_allowed
 from .crd import manifest
 from .errors import Refused, Waiting
@@ -56,24 +56,45 @@ class _Parser(argparse.ArgumentParser):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code."""
+    if sys.stderr is None:  # argparse would print to standard output instead
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115, PTH123  # as long as the process lives
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # whatever a file holds, it can be printed
+            stream.reconfigure(errors="backslashreplace")
     arguments = _parser().parse_args(argv)
     try:
-        settings = _settings(os.environ)
-        code: int = arguments.command(arguments, settings)
-        sys.stdout.flush()
+        code: int = arguments.command(arguments)
     except ValueError as error:
-        print(f"{error}", file=sys.stderr)
+        _print(str(error), to=sys.stderr)
         return EXIT_USAGE
-    except BrokenPipeError:  # whoever reads has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except Refused as problem:
-        print(problem, file=sys.stderr)
+        _print(str(problem), to=sys.stderr)
         return EXIT_REFUSED
     except (Waiting, OSError) as problem:
-        print(problem, file=sys.stderr)
+        _print(str(problem), to=sys.stderr)
         return EXIT_UNDETERMINED
     return code
+
+
+def _print(text: str, *, to: TextIO | None = None) -> None:
+    """Prints lines to standard output, or another stream. That whoever reads has seen enough changes no exit code.
+
+    Raises:
+        OSError: they can't be written, or standard output is closed.
+    """
+    stream = to or sys.stdout
+    if stream is None:
+        raise OSError("standard output is closed, so nothing can be printed")
+    try:
+        print(text, end="" if text.endswith("\n") else "\n", file=stream, flush=True)
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())  # what is buffered would fail again at the exit
+        if not isinstance(error, BrokenPipeError):
+            raise
+
+
+def _warn(text: str) -> None:
+    _print(f"warning: {text}", to=sys.stderr)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -177,8 +198,7 @@ def _json_object(text: str) -> dict[str, Any]:
     return value
 
 
-def _run(arguments: argparse.Namespace, settings: Settings) -> int:
-    del settings  # those of the environment alone
+def _run(arguments: argparse.Namespace) -> int:
     from .run import run  # kopf and the Kubernetes client take a second to import, which no other command needs
 
     logging.basicConfig(
@@ -190,19 +210,21 @@ def _run(arguments: argparse.Namespace, settings: Settings) -> int:
     given = {variable(name): getattr(arguments, name) for name in Settings.model_fields}
     settings = _settings({**os.environ, **{name: value for name, value in given.items() if value}})
     for name, value in settings:
-        print(f"{name} = {written(value)}", file=sys.stderr)
+        _print(f"{name} = {written(value)}", to=sys.stderr)
     asyncio.run(run(settings, arguments.namespace or ()))
     return 0
 
 
-def _resolve(arguments: argparse.Namespace, settings: Settings) -> int:
+def _resolve(arguments: argparse.Namespace) -> int:
+    settings = _settings(os.environ)
     hub = Hub(settings.hf_endpoint, timeout=settings.hub_timeout)
     read: Read = hub.read
     uri = arguments.checkpoint
     if uri and Path(uri).is_dir():
         if arguments.revision:
             raise ValueError("--revision is for a repository; a folder has none")
-        read, uri = _folder_first(read_folder(Path(uri), arguments.checkpoint), hub.read), _FOLDER
+        rest = offline.unread_with_warning(hub.read, _warn)
+        read, uri = offline.folder_first(read_folder(Path(uri), arguments.checkpoint), _FOLDER, rest), _FOLDER
     resource = api.SpeculatorDeployment.from_object(
         {
             "metadata": {"name": "resolve"},
@@ -216,21 +238,6 @@ def _resolve(arguments: argparse.Namespace, settings: Settings) -> int:
     return 0
 
 
-def _folder_first(folder: Snapshot, read: Read) -> Read:
-    """Reads ``_FOLDER`` from the folder, and the rest, as far as it can be reached, from the hub."""
-
-    async def read_either(reference: Reference) -> Snapshot:
-        if reference.uri == _FOLDER:
-            return folder
-        try:
-            return await read(reference)
-        except Waiting as problem:
-            print(f"warning: {reference.uri} is not pinned or checked. {problem}", file=sys.stderr)
-            return Snapshot(reference.uri, None, {})
-
-    return read_either
-
-
 def _print_resolved(resolved: Resolved, output: str) -> None:
     document = {
         "speculative": resolved.speculative_config is not None,
@@ -241,61 +248,55 @@ def _print_resolved(resolved: Resolved, output: str) -> None:
         "warnings": [warning.model_dump(by_alias=True, exclude_none=True) for warning in resolved.warnings],
     }
     if output == "json":
-        print(json.dumps(document, indent=2))
+        _print(json.dumps(document, indent=2))
     elif output == "yaml":
-        print(yaml.safe_dump(document, sort_keys=False), end="")
+        _print(yaml.safe_dump(document, sort_keys=False))
     else:
         rows = [("MODEL", str(resolved.model)), ("SPECULATIVE", "yes" if document["speculative"] else "no")]
         rows += [(origin.field.upper(), f"{origin.value}  ({origin.source})") for origin in resolved.sources]
         rows += [("MEMORY", resolved.memory.summary)] if resolved.memory else []
         rows += [("WARNING", f"{warning.reason}: {warning.message}") for warning in resolved.warnings]
         width = max(len(name) for name, _ in rows)
-        for name, text in rows:
-            print(f"{name:{width}}  {text}")
+        _print("\n".join(f"{name:{width}}  {text}" for name, text in rows))
 
 
 def _identity(identity: Identity | None) -> dict[str, Any] | None:
     return identity.model_dump() if identity else None
 
 
-def _render(arguments: argparse.Namespace, settings: Settings) -> int:
+def _render(arguments: argparse.Namespace) -> int:
+    settings = _settings(os.environ)
     objects: list[render.Manifest] = []
     for document in offline.documents(arguments.filename):
         resource = offline.resource(document, arguments.filename)
         read = offline.open_only(resource, Hub(settings.hf_endpoint, timeout=settings.hub_timeout).read)
         if arguments.checkpoint:
-            read = offline.folders_first(resource, arguments.checkpoint, arguments.verifier_checkpoint, _warn_unread)
+            rest = offline.unread_with_warning(offline.nothing, _warn)
+            read = offline.folders_first(resource, arguments.checkpoint, arguments.verifier_checkpoint, rest)
         resolved = asyncio.run(resolve(resource, settings, read))
         template = render.pod_template(resource, resolved, settings)
         objects.append(render.controller_revision(resource, resolved, template))
         objects.append(render.service(resource, resolved.port))
         objects.append(render.deployment(resource, template))
     if arguments.output == "json":
-        print(json.dumps({"apiVersion": "v1", "kind": "List", "items": objects}, indent=2))
+        _print(json.dumps({"apiVersion": "v1", "kind": "List", "items": objects}, indent=2))
     else:
-        print(yaml.dump_all(objects, Dumper=_Dumper, sort_keys=False, width=120), end="")
+        _print(yaml.dump_all(objects, Dumper=_Dumper, sort_keys=False, width=120))
     return 0
 
 
-async def _warn_unread(reference: Reference) -> Snapshot:
-    print(
-        f"warning: {reference.uri} was not read: it is neither checked nor pinned (see --verifier-checkpoint)",
-        file=sys.stderr,
-    )
-    return Snapshot(reference.uri, None, {})
-
-
-def _check(arguments: argparse.Namespace, settings: Settings) -> int:
+def _check(arguments: argparse.Namespace) -> int:
+    settings = _settings(os.environ)
     if arguments.engine:
         engine_process.find(arguments.engine_python)
     reports = asyncio.run(_reports(arguments, settings))
     if arguments.engine:
         reports = check.ask_engine(reports, arguments.engine_python)
     if arguments.output == "json":
-        print(json.dumps([report.document() for report in reports], indent=2))
+        _print(json.dumps([report.document() for report in reports], indent=2))
     else:
         width = max(shutil.get_terminal_size((100, 24)).columns, 40)
-        print("\n\n".join("\n".join(check.lines(report, width)) for report in reports))
+        _print("\n\n".join("\n".join(check.lines(report, width)) for report in reports))
     if any(report.count(Severity.ERROR) for report in reports):
         return EXIT_REFUSED
     strict = arguments.strict and any(report.count(Severity.WARNING) for report in reports)
@@ -313,27 +314,28 @@ async def _reports(arguments: argparse.Namespace, settings: Settings) -> list[ch
     return [report for file in arguments.filename for report in await check.check_file(file, settings, read_for)]
 
 
-def _read(arguments: argparse.Namespace, settings: Settings) -> int:
+def _read(arguments: argparse.Namespace) -> int:
     """Ends well if there is a report, whatever it says: the report is the result."""
     reference = arguments.uri.at(arguments.revision or arguments.uri.revision)
-    reading = resolver.read(reference, folder=arguments.folder, settings=settings, environment=os.environ)
-    report, problem = asyncio.run(reading)
+    if reference.kind in pod_models.MOUNTED and arguments.folder is None:
+        raise ValueError(f"{reference.uri} is read from where it is mounted; name that with --folder")
+    report, problem = asyncio.run(resolver.read(reference, folder=arguments.folder, environment=os.environ))
     arguments.report.write_text(report)
-    print(problem or f"{reference.uri} was read")
+    _print(str(problem or f"{reference.uri} was read"))
     return 0
 
 
-def _fetch(arguments: argparse.Namespace, settings: Settings) -> int:
-    fetching = resolver.fetch(
-        arguments.uri, revision=arguments.revision, target=arguments.into, settings=settings, environment=os.environ
-    )
-    asyncio.run(fetching)
+def _fetch(arguments: argparse.Namespace) -> int:
+    reference, into = arguments.uri, arguments.into
+    if reference.kind not in pod_models.STORED:
+        raise ValueError(f"{reference.uri} is not in object storage; name s3://BUCKET/PATH or gs://BUCKET/PATH")
+    asyncio.run(resolver.fetch(reference, revision=arguments.revision, target=into, environment=os.environ))
     return 0
 
 
-def _crd(arguments: argparse.Namespace, settings: Settings) -> int:
-    del arguments, settings
-    print(manifest(), end="")
+def _crd(arguments: argparse.Namespace) -> int:
+    del arguments
+    _print(manifest())
     return 0
 
 

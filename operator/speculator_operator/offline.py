@@ -3,19 +3,36 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import yaml
+from yaml.composer import ComposerError
 
 from . import api
 from .api import TOKEN_MAY_HELP, Reason, SpeculatorDeployment
 from .core.checkpoint import Snapshot
 from .core.config_file import CONFIG
-from .errors import Refusals, Refused, Waiting
+from .errors import RAISED, Refusals, Refused, Waiting
 from .folder import read_folder
 from .reference import Kind, Reference
 from .resolution import Read
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses what the API server's clients refuse, and PyYAML takes: a key that a map has twice."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        seen: set[tuple[str, str]] = set()
+        for key, _ in node.value:
+            name = (key.tag, key.value) if isinstance(key, yaml.ScalarNode) else None
+            if name in seen:
+                problem = f"the key {key.value[:100]!r} is there twice"
+                raise ComposerError("in a map", node.start_mark, problem, key.start_mark)
+            seen |= {name} if name else set()
+        return node
 
 
 class NotRead(Waiting):
@@ -30,17 +47,23 @@ def documents(file: str) -> list[Any]:
     """What is in a YAML file (``-`` is standard input), the items of lists one by one.
 
     Raises:
-        Refused: ``SpecInvalid``: it isn't YAML, or holds nothing.
+        Refused: ``SpecInvalid``: it isn't YAML, or holds nothing, or a key twice.
         OSError: it can't be read.
     """
-    text = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
+    text = _standard_input() if file == "-" else Path(file).read_bytes()
     try:
-        found = [document for document in yaml.safe_load_all(text) if document]
+        found = [document for document in yaml.load_all(text, _Loader) if document]
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise Refused(Reason.SPEC_INVALID, f"{file} is not YAML: {str(error)[:1000]}") from error
     if not found:
         raise Refused(Reason.SPEC_INVALID, f"{file} holds no {api.KIND}")
     return [item for document in found for item in (_items(document) or [document])]
+
+
+def _standard_input() -> bytes:
+    if sys.stdin is None:
+        raise OSError("standard input is closed")
+    return sys.stdin.buffer.read()
 
 
 def _items(document: Any) -> list[Any] | None:
@@ -52,13 +75,20 @@ def _items(document: Any) -> list[Any] | None:
 
 
 def resource(document: Any, file: str, unknown: Refusals | None = None) -> SpeculatorDeployment:
-    """The resource in a file's document; nothing will own what is rendered from it. ``unknown`` as in ``from_object``.
+    """The resource in a file's document; nothing will own what is rendered from it. ``unknown`` as in ``from_object``,
+    and for an ``apiVersion`` that is missing.
 
     Raises:
         Refused: it is none, or a wrong one.
     """
     if not isinstance(document, dict) or document.get("kind") != api.KIND:
         raise Refused(Reason.SPEC_INVALID, f"{file} holds something other than a {api.KIND}")
+    if not document.get("apiVersion"):
+        missing = Refused(
+            Reason.SPEC_INVALID, "there is no apiVersion", field="apiVersion", remedy=f"set it to {api.API_VERSION}"
+        )
+        (RAISED if unknown is None else unknown).add(missing)
+        document = {**document, "apiVersion": api.API_VERSION}
     return SpeculatorDeployment.from_object(document, unknown).model_copy(update={"uid": ""})
 
 
@@ -93,3 +123,25 @@ def folders_first(
         return read_folder(folder, reference.uri) if folder else await read(reference)
 
     return read_either
+
+
+def folder_first(folder: Snapshot, uri: str, read: Read) -> Read:
+    """Takes the model that a resource calls ``uri`` from a folder that was read, and reads others by ``read``."""
+
+    async def read_either(reference: Reference) -> Snapshot:
+        return folder if reference.uri == uri else await read(reference)
+
+    return read_either
+
+
+def unread_with_warning(read: Read, warn: Callable[[str], None]) -> Read:
+    """Reads by ``read``; of a model that can't be read now nothing is known but its name, and ``warn`` is told."""
+
+    async def read_or_warn(reference: Reference) -> Snapshot:
+        try:
+            return await read(reference)
+        except Waiting as problem:
+            warn(f"{reference.uri} is not pinned or checked. {problem}")
+            return Snapshot(reference.uri, None, {})
+
+    return read_or_warn

@@ -9,44 +9,72 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from .api import Reason
 from .core import pod_models, resolver_report
 from .core.checkpoint import Snapshot
 from .core.sigv4 import Credentials
-from .errors import OperatorError
+from .errors import OperatorError, Waiting
 from .folder import read_pinned_folder
 from .hub import Hub
 from .objectstore import ObjectStore
 from .reference import Kind, Reference
-from .settings import Settings
+from .settings import SettingInvalid, Settings
 
 #: Where the kubelet reads a container's last words.
 TERMINATION_LOG = Path("/dev/termination-log")
+#: After a fault that nobody has foreseen.
+RETRY_SECONDS = 60.0
+MAX_WORDS = 500
 
 
 async def read(
-    reference: Reference, *, folder: Path | None, settings: Settings, environment: Mapping[str, str]
+    reference: Reference, *, folder: Path | None, environment: Mapping[str, str]
 ) -> tuple[str, OperatorError | None]:
-    """Reads a model, from ``folder`` if it is mounted there: the report of it, and why it couldn't be read."""
+    """Reads a model, from ``folder`` if it is mounted there: the report, whatever happens, and the failure it tells."""
+    outcome: Snapshot | OperatorError
     try:
-        return resolver_report.packed(await _snapshot(reference, folder, settings, environment)), None
+        outcome = await _snapshot(reference, folder, environment)
     except OperatorError as problem:
-        return resolver_report.packed(problem), problem
+        outcome = problem
+    except Exception as fault:  # noqa: BLE001 - nobody else would tell the operator
+        outcome = _failed(reference, _words(fault))
+    report = resolver_report.packed(outcome)
+    try:
+        resolver_report.unpacked(report, reference)
+    except OperatorError as told:
+        return report, told
+    except ValueError as doubt:  # the operator wouldn't believe it either
+        failed = _failed(reference, str(doubt))
+        return resolver_report.packed(failed), failed
+    return report, None
 
 
-async def fetch(
-    reference: Reference, *, revision: str, target: Path, settings: Settings, environment: Mapping[str, str]
-) -> None:
+async def fetch(reference: Reference, *, revision: str, target: Path, environment: Mapping[str, str]) -> None:
     """Brings what is in object storage into ``target``, if it is still what ``revision`` (a digest) says.
 
     Raises:
         Refused, Waiting
+        ValueError: a setting is wrong.
     """
+    settings = Settings.from_environment(environment)
     await _store(reference, settings, environment).fetch(reference, revision, target)
 
 
-async def _snapshot(
-    reference: Reference, folder: Path | None, settings: Settings, environment: Mapping[str, str]
-) -> Snapshot:
+def _failed(reference: Reference, what: str) -> Waiting:
+    message = f"{reference.uri} couldn't be read: {what[:MAX_WORDS]}. It is tried again"
+    return Waiting(Reason.RESOLVER_FAILED, message, retry_after=RETRY_SECONDS)
+
+
+def _words(fault: Exception) -> str:
+    """What is told of a fault: of most the kind alone, since their words may hold a header, and so a token."""
+    if isinstance(fault, SettingInvalid):
+        return str(fault)
+    kind = type(fault).__name__
+    return f"{kind}: {fault.strerror}" if isinstance(fault, OSError) and fault.strerror else kind
+
+
+async def _snapshot(reference: Reference, folder: Path | None, environment: Mapping[str, str]) -> Snapshot:
+    settings = Settings.from_environment(environment)
     if folder is not None:
         return read_pinned_folder(folder, reference.uri)
     if reference.kind is Kind.HUB:

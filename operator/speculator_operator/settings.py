@@ -5,14 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Self
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 Seconds = Annotated[float, Field(gt=0, le=86400)]
-Url = Annotated[str, Field(pattern=r"^https?://[^\s/?#@]+[^\s?#@]*$", max_length=512)]
-Origin = Annotated[
-    str, Field(pattern=r"^https?://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?/?$", max_length=512)
-]
 Count = Annotated[int, Field(gt=0, le=1024)]
 
 
@@ -29,9 +26,44 @@ def _compiles(pattern: str) -> str:
     return pattern
 
 
+def _with_port(url: str) -> str:
+    """Raises ValueError where the port is none."""
+    urlsplit(url).port  # noqa: B018  # it is read for what it raises
+    return url
+
+
+def _pinned(image: str) -> str:
+    match = _IMAGE.fullmatch(image)
+    if not match or not (match["tag"] or match["digest"]):
+        raise ValueError("it takes an image with a tag or a digest, such as registry.example/speculator-operator:0.1.0")
+    if match["tag"] == "latest" and not match["digest"]:
+        raise ValueError("the tag latest moves; name a version's tag or a digest")
+    return image
+
+
+#: Source: the grammar of references in github.com/distribution/reference, of digests the one that is in use.
+_IMAGE = re.compile(
+    r"(([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?/)?"
+    r"[a-z0-9]+([._-]+[a-z0-9]+)*(/[a-z0-9]+([._-]+[a-z0-9]+)*)*"
+    r"(:(?P<tag>[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}))?(@(?P<digest>sha256:[a-f0-9]{64}))?"
+)
+Url = Annotated[str, Field(pattern=r"^https?://[^\s/?#@]+[^\s?#@]*$", max_length=512), AfterValidator(_with_port)]
+Origin = Annotated[
+    str,
+    Field(pattern=r"^https?://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?/?$", max_length=512),
+    AfterValidator(_with_port),
+]
+Image = Annotated[str, Field(max_length=512), AfterValidator(_pinned)]
+ObjectName = Annotated[
+    str, Field(max_length=253, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$")
+]
 Flag = Annotated[str, Field(max_length=128, pattern=r"^--[a-z0-9][a-z0-9-]*$")]
 Variable = Annotated[str, Field(max_length=128, pattern=r"^[A-Z_][A-Z0-9_]*$")]
 Pattern = Annotated[str, Field(min_length=1, max_length=512), AfterValidator(_compiles)]
+
+
+class SettingInvalid(ValueError):
+    """A setting that nothing can be begun with; the message names its variable."""
 
 
 class Settings(BaseModel):
@@ -57,9 +89,10 @@ class Settings(BaseModel):
     """What acceptance in status is an average over."""
     metrics_port: Annotated[int, Field(ge=1024, le=65535)] | None = None
     """Where the operator's own metrics are served; nowhere by default."""
-    resolver_image: Annotated[str, Field(min_length=1, max_length=512)] | None = None
-    """The operator's own image: for the Jobs that read what isn't public, and to fetch weights from object storage."""
-    resolver_pull_secret: Annotated[str, Field(min_length=1, max_length=253)] | None = None
+    resolver_image: Image | None = None
+    """The operator's own image, with a tag or a digest: for the Jobs that read what isn't public, and to fetch weights
+    from object storage."""
+    resolver_pull_secret: ObjectName | None = None
     """The Secret to pull that image with, in each namespace that needs one."""
     resolver_timeout: Seconds = 300.0
     """How long such a Job may take, its pod's start included."""
@@ -73,10 +106,13 @@ class Settings(BaseModel):
     """Requests to the API server at the same time."""
     allow_flags: Annotated[tuple[Flag, ...], BeforeValidator(_listed), Field(max_length=256)] = ()
     """Flags of the engine that resources may set besides those of the policy, such as `--enable-lora,--max-loras` (on
-    the command line after an equals sign). Not: what a field sets, what removes or moves the proof, secrets."""
+    the command line after an equals sign). Not: what a field sets, what removes, moves or stands before the proof,
+    secrets. Whoever may set a flag that names code to run, such as a plugin, is trusted with the proof too."""
     allow_env: Annotated[tuple[Variable, ...], BeforeValidator(_listed), Field(max_length=256)] = ()
     """Environment variables that resources may set besides those of the policy, such as
-    `NCCL_DEBUG_FILE,VLLM_PLUGINS`. Not: those that the operator sets."""
+    `NCCL_DEBUG_FILE,VLLM_PLUGINS`. Not: those that the operator or a field sets, those that replace the hub, the models
+    or the programs, proxies. One that is a secret by its name (`*_TOKEN`, `*_SECRET*`, `*_KEY`, `*_PASSWORD`) is taken
+    from a Secret only."""
     allow_pickled_weights: bool = False
     """Whether weights may be in pickles, which run code when they are loaded, where a model has no safetensors."""
     allow_remote_code: bool = False
@@ -89,7 +125,7 @@ class Settings(BaseModel):
         """Reads ``SPECULATOR_<FIELD>``; the hub also from ``HF_ENDPOINT``, as every client of it does.
 
         Raises:
-            ValueError: a value is not of the field's type; the message names the variable.
+            SettingInvalid: a value is not of the field's type; the message names the variable.
         """
         names = {name: variable(name) for name in cls.model_fields}
         values = {name: environment.get(names[name], "").strip() for name in names}
@@ -99,7 +135,7 @@ class Settings(BaseModel):
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             name = names[str(first["loc"][0])]
-            raise ValueError(f"{name} is {str(first['input'])[:200]!r}: {first['msg']}") from None
+            raise SettingInvalid(f"{name} is {str(first['input'])[:200]!r}: {first['msg']}") from None
 
     @property
     def pod_hf_endpoint(self) -> str | None:

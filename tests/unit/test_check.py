@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -48,6 +49,10 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Any:
     with Hub() as running:
         monkeypatch.setenv("HF_ENDPOINT", running.url)
         yield running
+
+
+def _without(resource: dict[str, Any], key: str) -> dict[str, Any]:
+    return {name: value for name, value in resource.items() if name != key}
 
 
 @pytest.mark.parametrize("sample", sorted(SAMPLES.glob("*.yaml")), ids=lambda path: path.stem)
@@ -142,6 +147,21 @@ def test_the_reports_as_json(checked: Any, folders: list[str]) -> None:
             [inputs.resource({"replicas": -1, "modle": {}, "parallelism": {"tensor": 0}}, "Name")],
             [["SpecInvalid"] * 4],
         ),
+        ("no apiVersion", [_without(inputs.resource({}), "apiVersion")], [["SpecInvalid"]]),
+        ("an empty apiVersion", [{**inputs.resource({}), "apiVersion": ""}], [["SpecInvalid"]]),
+        (
+            "no apiVersion, and a field that is wrong",
+            [_without(inputs.resource({"replicas": -1}), "apiVersion")],
+            [["SpecInvalid"] * 2],
+        ),
+        ("a key twice", yaml.safe_dump(inputs.resource({})) + "kind: SpeculatorDeployment\n", [["SpecInvalid"]]),
+        ("a key twice, far inside", "a: [{b: {'c': 1, d: 2, c: 3}}]", [["SpecInvalid"]]),
+        (
+            "keys that are merged, and so are no doubles",
+            "kind: List\nbase: &a {x: 1, y: 2}\nmore: &b {<<: *a, x: 2}\nlast: {<<: [*a, *b], y: 3}\n"
+            + yaml.safe_dump({"items": [inputs.resource({})]}),
+            [[]],
+        ),
         ("a list, as kubectl prints it", [{"kind": "List", "items": [inputs.resource({})] * 2}], [[], []]),
         ("a list of nothing", [{"kind": "List", "items": []}], [["SpecInvalid"]]),
         (
@@ -159,6 +179,13 @@ def test_what_is_no_resource_is_a_finding_too(
     assert run.code == 2 if any(expected) else run.code == 0, case
 
 
+def test_a_key_that_is_there_twice_is_said_with_its_line(checked: Any) -> None:
+    run = checked("--offline", "-o", "json", file="kind: SpeculatorDeployment\nspec:\n  replicas: 1\n  replicas: 2\n")
+    ((finding,),) = (report["findings"] for report in json.loads(run.out))
+    assert "the key 'replicas' is there twice" in finding["evidence"]
+    assert "line 4, column 3" in finding["evidence"]
+
+
 def test_several_files_and_standard_input(
     tmp_path: Path,
     folders: list[str],
@@ -173,6 +200,80 @@ def test_several_files_and_standard_input(
         ("a.yaml", "a"),
         ("-", "b"),
     ]
+
+
+@pytest.mark.parametrize("output", ["table", "json"])
+@pytest.mark.parametrize(
+    ("case", "files", "code"),
+    [
+        ("one that isn't there", ["gone.yaml"], 1),
+        ("one that is a folder", ["."], 1),
+        ("a good one, and one that isn't there", ["good.yaml", "gone.yaml"], 1),
+        ("a wrong one, and one that isn't there", ["wrong.yaml", "gone.yaml"], 2),
+        ("one that isn't there, and a wrong one", ["gone.yaml", "wrong.yaml"], 2),
+        ("standard input, which is closed, and a wrong one", ["-", "wrong.yaml"], 2),
+    ],
+)
+def test_a_file_that_cannot_be_read_hides_no_other(
+    case: str,
+    files: list[str],
+    code: int,
+    output: str,
+    tmp_path: Path,
+    folders: list[str],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "stdin", None)
+    (tmp_path / "good.yaml").write_text(yaml.safe_dump(inputs.resource({})))
+    (tmp_path / "wrong.yaml").write_text(yaml.safe_dump(inputs.resource({"replicas": -1})))
+    run = Run(capsys, *(word for file in files for word in ("-f", file)), *folders, "-o", output)
+    assert (run.code, run.err) == (code, ""), case
+    for file in files:
+        assert (f"{file} can't be read: " in run.out) == (".yaml" not in file or file == "gone.yaml"), case
+    assert ("SpecInvalid" in run.out) == ("wrong.yaml" in files), case
+    if output == "json":
+        assert [report["file"] for report in json.loads(run.out)] == files, case
+
+
+@pytest.mark.parametrize(
+    ("case", "spec", "code"), [("nothing is wrong", {}, 0), ("there are errors", {"replicas": -1}, 2)]
+)
+def test_how_it_ends_does_not_depend_on_who_reads(
+    case: str, spec: inputs.Spec, code: int, checked: Any, folders: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with open(writing, "w") as pipe:  # noqa: PTH123  # a descriptor has no path
+        monkeypatch.setattr(sys, "stdout", pipe)
+        assert checked(*folders, file=[inputs.resource(spec)]).code == code, case
+
+
+def test_what_the_locale_cannot_write_is_printed_escaped(
+    checked: Any, folders: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    terminal = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", terminal)
+    run = checked(*folders, file=[inputs.resource({"replicas": "f\u00fcnf"})])
+    assert run.code == 2
+    terminal.seek(0)
+    assert "f\\xfcnf" in terminal.read()
+
+
+def test_a_closed_standard_output_is_said(checked: Any, folders: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", None)
+    run = checked(*folders, file=[inputs.resource({})])
+    assert (run.code, run.err) == (1, "standard output is closed, so nothing can be printed\n")
+
+
+def test_a_closed_standard_error_is_nobodys_trouble(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stderr", None)
+    run = Run(capsys, "-f", "-", "-o", "yaml")
+    sys.stderr.close()
+    assert (run.code, run.out) == (64, "")
 
 
 def test_what_a_terminal_would_obey_is_not_printed(checked: Any, folders: list[str]) -> None:
@@ -266,7 +367,6 @@ def test_warnings_count_where_they_are_to(checked: Any, folders: list[str], monk
     ("case", "argv", "code", "words"),
     [
         ("no file is named", [], 64, "-f/--filename"),
-        ("a file isn't there", ["-f", "/nowhere/cr.yaml"], 1, "/nowhere/cr.yaml"),
         ("there is no such output", ["-f", "-", "-o", "yaml"], 64, "-o"),
         (
             "there is no such Python",

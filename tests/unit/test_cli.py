@@ -11,13 +11,21 @@ from typing import Any
 import pytest
 import yaml
 
-from speculator_operator import cli
+from speculator_operator import cli, resolver
+from speculator_operator.core import resolver_report
+from speculator_operator.core.checkpoint import Snapshot
 from speculator_operator.crd import crd
+from speculator_operator.errors import Refused, Waiting
+from speculator_operator.reference import Reference
 from speculator_operator.settings import Settings
 from tests.support import inputs
 from tools.testhub import Hub
 
 RECIPES = Path(__file__).parents[1] / "data" / "recipes"
+
+VERSION = "apiVersion: speculators.dev/v1alpha1\n"
+CLAIM = Reference.parse("pvc://claim/a")
+FETCHED = ["--revision=sha256:0", "--into=/nowhere"]
 
 
 @pytest.fixture
@@ -128,6 +136,10 @@ def test_resolve_prints_in_other_forms(output: str, hub: Hub, draft: Path, capsy
         ("no checkpoint", ["resolve", ""], 2, "SpecInvalid: spec.model.uri"),
         ("a name that is no repository", ["resolve", "model"], 2, "SpecInvalid: spec.model.uri"),
         ("a repository that isn't there", ["resolve", "org/gone"], 2, "ModelUnauthorized: "),
+        ("a claim that isn't said to be mounted", ["read", "pvc://claim/a"], 64, "--folder"),
+        ("an image that isn't said to be mounted", ["read", f"oci://registry/a@sha256:{'0' * 64}"], 64, "--folder"),
+        ("a repository to fetch", ["fetch", "org/model", *FETCHED], 64, "org/model is not in object storage"),
+        ("a claim to fetch", ["fetch", "pvc://claim/a", *FETCHED], 64, "pvc://claim/a is not in object storage"),
         ("a file that isn't there", ["render", "-f", "/nowhere/cr.yaml"], 1, "/nowhere/cr.yaml"),
     ],
 )
@@ -165,15 +177,28 @@ def test_a_recipe_that_cannot_be_used_is_refused_by_name(draft: Path, capsys: py
         ("a depth that nobody writes", "[" * 20000, "SpecInvalid: "),
         ("a date that doesn't exist", "kind: 2026-13-45", "SpecInvalid: "),
         ("another version", "apiVersion: foo/v9\nkind: SpeculatorDeployment", "apiVersion must be"),
-        ("metadata that is text", "kind: SpeculatorDeployment\nmetadata: a", "metadata must be a map"),
-        ("a name that is a number", "kind: SpeculatorDeployment\nmetadata: {name: 1}", "metadata must be a map"),
+        ("metadata that is text", VERSION + "kind: SpeculatorDeployment\nmetadata: a", "metadata must be a map"),
+        (
+            "a name that is a number",
+            VERSION + "kind: SpeculatorDeployment\nmetadata: {name: 1}",
+            "metadata must be a map",
+        ),
         (
             "an annotation that is a number",
-            "kind: SpeculatorDeployment\nmetadata: {name: a, annotations: {speculators.dev/refresh: 5}}",
+            VERSION + "kind: SpeculatorDeployment\nmetadata: {name: a, annotations: {speculators.dev/refresh: 5}}",
             "put numbers in quotes",
         ),
+        (
+            "no apiVersion",
+            "kind: SpeculatorDeployment\nmetadata: {name: a}",
+            "there is no apiVersion; set it to specul",
+        ),
         ("another kind", "kind: Deployment", "SpecInvalid: "),
-        ("a field that doesn't exist", "kind: SpeculatorDeployment\nmetadata: {name: a}\nspec: {modle: {}}", "spec.mo"),
+        (
+            "a field that doesn't exist",
+            VERSION + "kind: SpeculatorDeployment\nmetadata: {name: a}\nspec: {modle: {}}",
+            "spec.mo",
+        ),
     ],
 )
 def test_render_refuses(case: str, text: str, words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -245,10 +270,105 @@ def test_render_refuses_a_model_that_only_the_cluster_can_read(
     assert err.startswith("ModelNotRead: pvc://models/llama was not read: ")
 
 
+def test_render_warns_of_a_verifier_that_has_no_folder(
+    draft: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "cr.yaml").write_text(yaml.safe_dump(inputs.resource({})))
+    code, out, err = run(capsys, "render", "-f", str(tmp_path / "cr.yaml"), "--checkpoint", str(draft), "-o", "json")
+    assert code == 0
+    assert "Qwen/Qwen3-8B" in out
+    assert err.startswith("warning: Qwen/Qwen3-8B is not pinned or checked. ")
+    assert "--verifier-checkpoint" in err
+
+
 def test_a_setting_of_the_wrong_type_names_its_variable(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SPECULATOR_WORKERS", "many")
-    code, _, err = run(capsys, "crd")
+    code, _, err = run(capsys, "resolve", "org/model")
     assert code == 64
     assert "SPECULATOR_WORKERS is 'many'" in err
+
+
+@pytest.fixture
+def report(tmp_path: Path) -> Path:
+    return tmp_path / "report"
+
+
+@pytest.mark.parametrize(
+    ("case", "setting", "uri", "words"),
+    [
+        ("an endpoint that is none", ("SPECULATOR_S3_ENDPOINT", "s3.example"), "s3://bucket/a", "SPECULATOR_S3_ENDPO"),
+        ("a time that is none", ("SPECULATOR_HUB_TIMEOUT", "soon"), "org/model", "SPECULATOR_HUB_TIMEOUT is 'soon'"),
+        ("a long setting", ("SPECULATOR_S3_REGION", "A" * 5000), "s3://bucket/a", "SPECULATOR_S3_REGION is 'AAA"),
+    ],
+)
+def test_read_reports_a_setting_that_is_wrong(
+    case: str,
+    setting: tuple[str, str],
+    uri: str,
+    words: str,
+    report: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv(*setting)
+    code, out, err = run(capsys, "read", uri, f"--report={report}")
+    assert (code, err) == (0, ""), case
+    with pytest.raises(Waiting, match=r"^ResolverFailed: ") as told:
+        resolver_report.unpacked(report.read_text(), Reference.parse(uri))
+    assert words in told.value.message, case
+    assert len(told.value.message) < 700, case
+    assert out == f"{told.value}\n", case
+
+
+@pytest.mark.parametrize(
+    ("case", "fault", "words"),
+    [
+        ("a disk that fails", OSError(5, "Input/output error"), "couldn't be read: OSError: Input/output error. "),
+        ("a header that can't be sent", ValueError("Illegal header value b'Bearer hf_secret'"), ": ValueError. "),
+        ("nesting", RecursionError("maximum recursion depth exceeded"), ": RecursionError. "),
+    ],
+)
+def test_read_reports_whatever_happens_and_no_secret(
+    case: str,
+    fault: Exception,
+    words: str,
+    report: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fails(*_: object) -> None:
+        raise fault
+
+    monkeypatch.setattr(resolver, "read_pinned_folder", fails)
+    code, out, err = run(capsys, "read", "pvc://claim/a", "--folder=/nowhere", f"--report={report}")
+    assert (code, err) == (0, ""), case
+    with pytest.raises(Waiting, match=r"^ResolverFailed: pvc://claim/a ") as told:
+        resolver_report.unpacked(report.read_text(), CLAIM)
+    assert words in told.value.message, case
+    assert "hf_secret" not in out + told.value.message, case
+
+
+def test_read_reports_no_model_that_the_operator_would_not_believe(
+    report: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resolver, "read_pinned_folder", lambda *_: Snapshot("pvc://claim/a", "unpinned", {}))
+    code, out, _ = run(capsys, "read", "pvc://claim/a", "--folder=/nowhere", f"--report={report}")
+    assert code == 0
+    with pytest.raises(Waiting, match="it is of something else than was asked for") as told:
+        resolver_report.unpacked(report.read_text(), CLAIM)
+    assert out == f"{told.value}\n"
+
+
+def test_read_prints_what_it_reports(draft: Path, report: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    argv = ["read", "pvc://claim/a", f"--folder={draft}", f"--report={report}"]
+    assert run(capsys, *argv) == (0, "pvc://claim/a was read\n", "")
+    config = json.loads((draft / "config.json").read_text())
+    config |= {f"key-{n * 7919 % 104729}": n * 104729 % 7919 for n in range(5000)}
+    (draft / "config.json").write_text(json.dumps(config))
+    code, out, _ = run(capsys, *argv)
+    assert code == 0
+    assert out.startswith("ConfigTooLarge: ")
+    with pytest.raises(Refused, match=r"^ConfigTooLarge: "):
+        resolver_report.unpacked(report.read_text(), CLAIM)

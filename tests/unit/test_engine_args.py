@@ -305,7 +305,7 @@ def test_a_token_is_allowed_from_a_secret() -> None:
     check_env([variable("HF_TOKEN", secret=True)])
 
 
-WIDE = Settings(allow_flags=("--enable-lora", "--new-flag"), allow_env=("LD_PRELOAD",))
+WIDE = Settings(allow_flags=("--enable-lora", "--logits-processors"), allow_env=("VLLM_PLUGINS",))
 
 
 @pytest.mark.parametrize(
@@ -328,15 +328,41 @@ def test_an_installation_can_allow_a_flag_that_was_not_looked_at(monkeypatch: py
     monkeypatch.setattr(engine_args, "options_of", lambda _: {"--new-flag": new})
     with pytest.raises(Refused, match=r"it has not been looked at yet; .*SPECULATOR_ALLOW_FLAGS"):
         parse_args(["--new-flag"], VERSION)
-    assert parse_args(["--new-flag"], VERSION, WIDE)[0].name == "--new-flag"
+    assert parse_args(["--new-flag"], VERSION, Settings(allow_flags=("--new-flag",)))[0].name == "--new-flag"
 
 
 def test_an_installation_can_allow_more_variables() -> None:
     with pytest.raises(Refused, match="SPECULATOR_ALLOW_ENV"):
-        check_env([variable("LD_PRELOAD")])
-    check_env([variable("LD_PRELOAD")], WIDE)
+        check_env([variable("VLLM_PLUGINS")])
+    check_env([variable("VLLM_PLUGINS")], WIDE)
     with pytest.raises(Refused, match="use valueFrom"):
         check_env([variable("HF_TOKEN")], Settings(allow_env=("HF_TOKEN",)))
+
+
+SECRETS = (
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "DD_API_KEY",
+    "DB_PASSWORD",
+    "OAUTH_SECRET",
+    "OAUTH_SECRET_V2",
+    "TOKEN",
+)
+
+
+@pytest.mark.parametrize("name", SECRETS)
+def test_what_an_installation_allows_is_taken_from_a_secret_where_its_name_says_that_it_is_one(name: str) -> None:
+    settings = Settings(allow_env=(name,))
+    check_env([variable(name, secret=True)], settings)
+    with pytest.raises(Refused, match=f"{name} is a secret by its name; use valueFrom.secretKeyRef, not a value"):
+        check_env([variable(name)], settings)
+    with pytest.raises(Refused, match="may not be set"):
+        check_env([variable(name, secret=True)])
+
+
+@pytest.mark.parametrize("name", ["TOKENIZERS_PARALLELISM", "VLLM_KEY_BLOCKS", "MONKEY", "SECRETARY_NAME"])
+def test_what_is_no_secret_by_its_name_takes_a_value(name: str) -> None:
+    check_env([variable(name)], Settings(allow_env=(name,)))
 
 
 @pytest.mark.parametrize(
@@ -351,7 +377,22 @@ def test_an_installation_can_allow_more_variables() -> None:
         ({"allow_flags": ("--api-key",)}, "no place for a secret"),
         ({"allow_flags": ("--trust-remote-code",)}, "SPECULATOR_ALLOW_REMOTE_CODE=true instead"),
         ({"allow_env": ("VLLM_API_KEY",)}, "spec.engine.apiKeySecretRef"),
+        ({"allow_flags": ("--middleware",)}, "stand between the engine and what proves"),
+        ({"allow_flags": ("--root-path",)}, "what proves that pods draft"),
+        ({"allow_flags": ("--nonsense",)}, "--nonsense is no option of the engines that are known; leave it out"),
+        ({"allow_flags": ("--max-lora",)}, "--max-lora is no option of the engines that are known; did you mean --max"),
+        ({"allow_flags": ("--speculative-model",)}, "are known; set spec.speculation.config.model"),
+        ({"allow_flags": ("--tp",)}, "--tp, which is --tensor-parallel-size, can't be allowed"),
+        ({"allow_flags": ("--no-disable-log-stats",)}, "which is --disable-log-stats, can't be allowed"),
+        ({"allow_flags": ("--no-trust-remote-code",)}, "SPECULATOR_ALLOW_REMOTE_CODE=true instead"),
+        ({"allow_flags": ("--no-enable-lora",)}, "is allowed by that name alone; write --enable-lora"),
         ({"allow_env": ("HOME",)}, "the operator sets it"),
+        ({"allow_env": ("PYTHONPATH",)}, "it replaces the programs"),
+        ({"allow_env": ("VLLM_PLUGINS", "LD_PRELOAD")}, "LD_PRELOAD can't be allowed: it replaces the programs"),
+        ({"allow_env": ("VLLM_USE_MODELSCOPE",)}, "the hub is the installation's"),
+        ({"allow_env": ("HF_HOME",)}, "stand in for those that are pinned"),
+        ({"allow_env": ("HTTPS_PROXY",)}, "the way to the hub"),
+        ({"allow_env": ("HUGGING_FACE_HUB_TOKEN",)}, "spec.model.tokenSecretRef"),
     ],
 )
 def test_what_no_installation_may_allow_is_said_at_its_start(setting: dict[str, Any], words: str) -> None:
@@ -363,13 +404,14 @@ def test_what_no_installation_may_allow_is_said_at_its_start(setting: dict[str, 
 
 
 def test_final_options_stay_refused_whatever_the_settings_say() -> None:
-    for option in ("--disable-log-stats", "--api-key=x", "--ssl-keyfile=x", "--trust-remote-code"):
+    for option in ("--disable-log-stats", "--middleware=a.b", "--api-key=x", "--ssl-keyfile=x", "--trust-remote-code"):
         name = option.partition("=")[0]
         with pytest.raises(Refused) as caught:
             parse_args([option], VERSION, Settings(allow_flags=(name,)))
         assert caught.value.reason == Reason.FLAG_REFUSED
-    with pytest.raises(Refused):
-        check_env([variable("HOME")], Settings(allow_env=("HOME",)))
+    for name in ("HOME", "LD_PRELOAD", "HTTPS_PROXY"):
+        with pytest.raises(Refused):
+            check_env([variable(name)], Settings(allow_env=(name,)))
 
 
 def test_a_variable_that_the_operator_sets_is_never_allowed() -> None:
@@ -403,6 +445,7 @@ ENVIRONMENT: dict[str, tuple[list[EnvVar], str]] = {
     "a proxy": ([variable("HTTPS_PROXY")], "may not be set"),
     "a library of the network's": ([variable("NCCL_NET_PLUGIN")], "may not be set"),
     "another hub": ([variable("HF_ENDPOINT")], "the hub is the installation's"),
+    "a token by its old name": ([variable("HUGGING_FACE_HUB_TOKEN", secret=True)], "spec.model.tokenSecretRef sets"),
     "a key for clients": ([variable("VLLM_API_KEY", secret=True)], "spec.engine.apiKeySecretRef sets"),
     "another home": ([variable("HOME")], "may not be set"),
     "one name twice": ([variable("NCCL_DEBUG"), variable("NCCL_DEBUG")], "is given twice"),

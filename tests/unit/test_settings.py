@@ -8,6 +8,8 @@ import pytest
 
 from speculator_operator.settings import Settings, variable, written
 
+DIGEST = f"@sha256:{'0' * 64}"
+
 
 @pytest.mark.parametrize(
     ("name", "text", "value"),
@@ -23,6 +25,13 @@ from speculator_operator.settings import Settings, variable, written
         ("secret_names", "", ".*"),
         ("hub_timeout", "2.5", 2.5),
         ("metrics_port", "8080", 8080),
+        ("resolver_image", "speculator-operator:0.1.0", "speculator-operator:0.1.0"),
+        ("resolver_image", "localhost:5000/team__a/operator:v1", "localhost:5000/team__a/operator:v1"),
+        ("resolver_image", f"[::1]:5000/a/b{DIGEST}", f"[::1]:5000/a/b{DIGEST}"),
+        ("resolver_image", f"registry.example/a:latest{DIGEST}", f"registry.example/a:latest{DIGEST}"),
+        ("resolver_pull_secret", "pull-1.registry", "pull-1.registry"),
+        ("s3_endpoint", "http://s3.example:65535", "http://s3.example:65535"),
+        ("s3_endpoint", "https://[::1]:9000/", "https://[::1]:9000/"),
     ],
 )
 def test_a_setting_is_read_from_its_variable(name: str, text: str, value: object) -> None:
@@ -42,6 +51,24 @@ def test_a_setting_is_read_from_its_variable(name: str, text: str, value: object
         ("allow_env", "A=1"),
         ("allow_remote_code", "perhaps"),
         ("allow_pickled_weights", "2"),
+        ("resolver_image", "registry.example/operator"),
+        ("resolver_image", "registry.example:5000/operator"),
+        ("resolver_image", "registry.example/operator:latest"),
+        ("resolver_image", "registry.example/operator:"),
+        ("resolver_image", "registry.example/operator@sha256:abc"),
+        ("resolver_image", "https://registry.example/operator:v1"),
+        ("resolver_image", "registry.example/Operator:v1"),
+        ("resolver_image", "-operator:v1"),
+        ("resolver_image", "operator:v1 --privileged"),
+        ("resolver_image", "a" * 600),
+        ("resolver_pull_secret", "Pull"),
+        ("resolver_pull_secret", "pull_secret"),
+        ("resolver_pull_secret", "a..b"),
+        ("resolver_pull_secret", "pull-"),
+        ("s3_endpoint", "http://s3.example:65536"),
+        ("s3_endpoint", "http://s3.example:99999/"),
+        ("hf_endpoint", "http://hub.example:65536"),
+        ("hf_endpoint", "http://hub.example:x/a"),
         ("secret_names", "("),
         ("secret_names", "x" * 513),
     ],

@@ -36,6 +36,8 @@ _HUMAN_INTEGER = re.compile(r"(\d+(?:\.\d+)?)([kKmMgGtT])")
 _DECIMAL = {"k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 _BINARY = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 _QUOTED = re.compile(r'("(?:[^"\\]|\\.)*")')
+#: Names of variables whose values don't belong into a resource, whoever allows them.
+_SECRET = re.compile(r"(.*_)?(TOKEN|SECRETS?|KEY|PASSWORD|PASSWD|PASSPHRASE|CREDENTIALS?)|.*_SECRET.*")
 #: Deeper JSON and larger numbers than these are nothing that an option takes, and would be trouble further on.
 _DEEPEST = 32
 _LARGEST = 2**63
@@ -131,7 +133,6 @@ class _Policy:
     variables: frozenset[str]
     variable_prefixes: tuple[str, ...]
     final_variables: Mapping[str, str]
-    secret_variables: frozenset[str]
 
 
 _NOT_LOOKED_AT = _Group("it has not been looked at yet", "allow_flags")
@@ -217,14 +218,13 @@ def check_env(variables: Iterable[api.EnvVar], settings: Settings = _POLICY_ALON
         problem, remedy = "", "leave it out"
         if name in seen:
             problem = f"{name} is given twice"
-        elif name in policy.secret_variables:
-            if given.value_from is None:
-                problem, remedy = f"{name} is a secret", "use valueFrom.secretKeyRef, not a value"
         elif name in policy.final_variables:
             problem = f"{name} may not be set: {policy.final_variables[name]}"
         elif name not in policy.variables | set(settings.allow_env) and not name.startswith(policy.variable_prefixes):
             problem = f"{name} may not be set: only variables that tune the engine are allowed"
             remedy = f"leave it out, or have the installation allow it ({variable('allow_env')})"
+        elif _SECRET.fullmatch(name) and given.value_from is None:
+            problem, remedy = f"{name} is a secret by its name", "use valueFrom.secretKeyRef, not a value"
         if problem:
             refusals.add(Refused(Reason.ENV_REFUSED, f"{place}: {problem}", field=place, remedy=remedy))
         seen.add(name)
@@ -237,17 +237,38 @@ def check_allowed(settings: Settings) -> None:
         ValueError: naming the setting, and what is wrong with it.
     """
     policy = _policy()
-    for name in settings.allow_flags:
+    for given in settings.allow_flags:
+        name = _meant(given)
+        shown = f"{variable('allow_flags')}: {given if name == given else f'{given}, which is {name},'}"
         group = policy.refused.get(name, _NOT_LOOKED_AT)
         if name in policy.fields:
             group = _Group(f"it is what {policy.fields[name]} sets", None)
         if group.setting is None:
-            raise ValueError(f"{variable('allow_flags')}: {name} can't be allowed: {group.because}")
+            raise ValueError(f"{shown} can't be allowed: {group.because}")
         if group.setting != "allow_flags":
-            raise ValueError(f"{variable('allow_flags')}: {name} is allowed by {variable(group.setting)}=true instead")
+            raise ValueError(f"{shown} is allowed by {variable(group.setting)}=true instead")
+        if name != given:
+            raise ValueError(f"{shown} is allowed by that name alone; write {name}")
     for name in settings.allow_env:
         if name in policy.final_variables:
             raise ValueError(f"{variable('allow_env')}: {name} can't be allowed: {policy.final_variables[name]}")
+
+
+def _meant(flag: str) -> str:
+    """The option that is allowed where an installation names it so: also by a short form, or the one that turns it off.
+
+    Raises:
+        ValueError: no engine that is known has such an option.
+    """
+    options = {string: option.name for described in _described().values() for string, option in described.items()}
+    for string in (flag, flag[1:], _switch(flag)):
+        if string in options:
+            return options[string]
+    near = difflib.get_close_matches(flag, options, 1, cutoff=0.8)
+    hint = releases.removed(_switch(flag), releases.newest()) or (
+        f"did you mean {near[0]}?" if near else "leave it out"
+    )
+    raise ValueError(f"{variable('allow_flags')}: {flag} is no option of the engines that are known; {hint}")
 
 
 @lru_cache(maxsize=32)
@@ -328,8 +349,9 @@ def _policy() -> _Policy:
         keys={option: frozenset(keys) for option, keys in data["keys"].items()},
         variables=frozenset(data["environment"]["allowed"]),
         variable_prefixes=tuple(data["environment"]["prefixes"]),
-        final_variables=data["environment"]["final"],
-        secret_variables=frozenset(data["environment"]["secret"]),
+        final_variables={
+            name: group["because"] for group in data["environment"]["final"] for name in group["variables"]
+        },
     )
 
 
