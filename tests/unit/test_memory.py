@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from speculator_operator.api import MemoryEstimate
 from speculator_operator.core.checkpoint import Snapshot
 from speculator_operator.core.memory import estimate
+from speculator_operator.core.model_config import NOTHING
 from speculator_operator.core.weight_files import missing_shards, safetensors
 from tests.support.configs import CONFIG, JSON, METHODS, load
 
@@ -63,11 +64,12 @@ def estimated(
     draft_weights: int = 2 * GIB,
     memory: int | None = 80 * GIB,
     speculative: Mapping[str, Any] | None = None,
+    beside: Mapping[str, int] = NOTHING,
     **given: Any,
 ) -> MemoryEstimate:
     defaults: dict[str, Any] = {"tensor": 1, "pipeline": 1, "max_model_len": 1024, "accelerator_memory": memory}
     made = estimate(
-        verifier=model(config, weights),
+        verifier=model(config, files={"config.json": 700, "model.safetensors": weights, **beside}),
         draft=model(draft, draft_weights) if draft is not None else None,
         speculative={"method": method, **(speculative or {})} if method else None,
         **defaults | given,
@@ -189,7 +191,77 @@ BOTH_EMBEDDINGS = 2 * 151936 * 4096 * 2
             id="weights that are stored quantized",
         ),
         pytest.param(
-            {"flags": {"--quantization": "bitsandbytes"}}, 4 * GIB, 0, 4 * GIB, id="weights quantized while loading"
+            {"flags": {"--dtype": "float32"}}, 32 * GIB, 0, 32 * GIB, id="weights of 16 bits that are loaded as 32"
+        ),
+        pytest.param({"flags": {"--dtype": "float"}}, 32 * GIB, 0, 32 * GIB, id="the same by another name"),
+        pytest.param(
+            {"config": QWEN3 | {"torch_dtype": None}, "flags": {"--dtype": "float32"}},
+            32 * GIB,
+            0,
+            16 * GIB,
+            id="weights of an unknown type that are loaded as 32 bits",
+        ),
+        pytest.param(
+            {"flags": {"--dtype": "float32"}, "method": "eagle3", "draft": EAGLE3},
+            32 * GIB,
+            4 * GIB,
+            32 * GIB + max(4 * GIB - 2 * BOTH_EMBEDDINGS, 0),
+            id="a draft that is loaded as 32 bits, its embeddings too",
+        ),
+        *(
+            pytest.param({"flags": {"--quantization": method}}, 8 * GIB, 0, 8 * GIB, id=f"{method}, of one byte")
+            for method in ("fp8", "FP8", "fp8_per_block", "mxfp8", "experts_int8", "int8_per_channel_weight_only")
+        ),
+        pytest.param(
+            {"config": QWEN3 | {"torch_dtype": "float32"}, "flags": {"--quantization": "fp8"}},
+            4 * GIB,
+            0,
+            4 * GIB,
+            id="weights of 32 bits that are quantized while loading",
+        ),
+        pytest.param(
+            {"config": QWEN3 | {"torch_dtype": None}, "flags": {"--quantization": "fp8"}},
+            8 * GIB,
+            0,
+            4 * GIB,
+            id="weights of an unknown type that are quantized while loading",
+        ),
+        *(
+            pytest.param({"flags": flags}, 4 * GIB, 0, 4 * GIB, id=f"{flags}, of half a byte")
+            for flags in (
+                {"--quantization": "bitsandbytes"},
+                {"--load-format": "bitsandbytes"},
+                {"--quantization": "mxfp4"},
+            )
+        ),
+        *(
+            pytest.param({"flags": flags}, 16 * GIB, 0, 4 * GIB, id=f"{flags}, of which little is known")
+            for flags in (
+                {"--quantization": "torchao"},
+                {"--quantization": "fp8", "--quantization-config": '{"moe": "mxfp4"}'},
+            )
+        ),
+        pytest.param({"flags": {"--quantization": "None"}}, 16 * GIB, 0, 16 * GIB, id="no quantization, in words"),
+        pytest.param(
+            {"flags": {"--quantization": "modelopt"}, "beside": {"hf_quant_config.json": 300}},
+            16 * GIB,
+            0,
+            16 * GIB,
+            id="weights that are stored quantized, as another file says",
+        ),
+        pytest.param(
+            {"flags": {"--quantization": "fp8"}, "method": "draft_model", "draft": QWEN3},
+            8 * GIB,
+            2 * GIB,
+            10 * GIB,
+            id="a draft, which is not quantized with its verifier",
+        ),
+        pytest.param(
+            {"method": "draft_model", "draft": QWEN3, "speculative": {"quantization": "fp8"}},
+            16 * GIB,
+            GIB,
+            17 * GIB,
+            id="a draft that is quantized",
         ),
         pytest.param(
             {"flags": {"--cpu-offload-gb": "4"}, "tensor": 2}, 8 * GIB, 0, 8 * GIB, id="weights kept elsewhere"

@@ -46,8 +46,22 @@ _CACHE_BYTES: Mapping[str, Fraction] = {
     **dict.fromkeys(("int4_per_token_head", "nvfp4", "nvfp4_4over6", "nvfp4_ds_mla"), Fraction(1, 2)),
 }
 _FEWEST_CACHE_BYTES = Fraction(1, 4)
-#: Weights that are quantized while they are loaded keep this much at least.
-_FOUR_BITS_OF_SIXTEEN = Fraction(1, 4)
+# Source: `_ONLINE_SHORTHANDS` in config/quantization.py; bitsandbytes until 0.28. Bytes of a weight that is quantized
+# while it is loaded; a method that isn't here may do nothing, and leaves four bits at least.
+_WEIGHT_BYTES: Mapping[str, Fraction] = {
+    **dict.fromkeys(("fp8", "fp8_per_block", "fp8_per_channel", "fp8_per_tensor", "mxfp8", "ptpc_fp8"), Fraction(1)),
+    **dict.fromkeys(("experts_int8", "int8_per_channel_weight_only"), Fraction(1)),
+    **dict.fromkeys(("bitsandbytes", "mxfp4", "nvfp4_per_token"), Fraction(1, 2)),
+}
+_FEWEST_WEIGHT_BYTES = Fraction(1, 2)
+_STORED_BYTES: Mapping[str, int] = {
+    **dict.fromkeys(("float16", "bfloat16", "half"), 2),
+    **dict.fromkeys(("float32", "float"), 4),
+    **dict.fromkeys(("float64", "double"), 8),
+}
+#: Beside a config.json, these say that the weights are stored quantized. Source: ``get_config_filenames`` of the
+#: methods in model_executor/layers/quantization.
+_QUANTIZED_BY = ("hf_quant_config.json", "quant_config.json", "quantization_config.json", "quantize_config.json")
 #: By these some weights aren't loaded, or not into the accelerators.
 _LOADS_LESS = ("--ignore-patterns", "--language-model-only", "--limit-mm-per-prompt", "--cpu-offload-params")
 #: Lengths are proposed in multiples of this.
@@ -146,7 +160,7 @@ class _Engine:
     cache_dtype: str
     cache_shards: int
     wide: bool
-    quantizes: bool
+    quantization: str
     offloaded: int
     loads_less: tuple[str, ...]
 
@@ -160,7 +174,7 @@ class _Engine:
             cache_dtype=flags.get("--kv-cache-dtype", "auto"),
             cache_shards=int(shards) if shards.isdecimal() and 0 < len(shards) < 6 and int(shards) else 1,
             wide=flags.get("--dtype") in ("float", "float32"),
-            quantizes="--quantization" in flags or flags.get("--load-format") == "bitsandbytes",
+            quantization=_online(flags),
             offloaded=int(_float(flags.get("--cpu-offload-gb")) * GIB),
             loads_less=tuple(flag for flag in flags if flag in _LOADS_LESS or flag.startswith("--offload-")),
         )
@@ -213,37 +227,42 @@ class _Plan:
 
     def verifier_weights(self, accelerators: int) -> _Weights:
         config = self.verifier.config
-        loaded = self._loaded(self.verifier, config, quantizes=self.engine.quantizes)
+        loaded = self._loaded(self.verifier, config, self.engine.quantization)
         least = 0 if self.engine.loads_less else loaded.least - self._layers_left_out(loaded.least)
         offloaded = self.engine.offloaded * accelerators
         return _Weights(max(loaded.stored - offloaded, 0), max(least - offloaded, 0))
 
     def draft_weights(self) -> _Weights:
         """A draft is split over the verifier's accelerators, whatever tensor parallel size it is given: the engine has
-        one group (``get_tp_group`` in distributed/parallel_state.py)."""
+        one group (``get_tp_group`` in distributed/parallel_state.py). It is quantized only if its own config says so
+        (``SpeculativeConfig.__post_init__`` in config/speculative.py), or by the loader, which is the verifier's."""
         if self.draft is None:
             return _Weights(0, 0)
         config = self.draft.config
-        loaded = self._loaded(self.draft, config, quantizes=self.engine.quantizes or "quantization" in self.speculative)
+        by_loader = self.engine.quantization if self.engine.quantization == "bitsandbytes" else ""
+        loaded = self._loaded(self.draft, config, text(self.speculative, "quantization").lower() or by_loader)
         if self.method not in drafts.HEADS and self.method != "mtp":
             return loaded
         # What equals the verifier's is dropped after it was loaded: `maybe_share_target_embed` in
         # v1/worker/gpu/spec_decode/eagle/utils.py.
         layer = draft_layers(config)
-        shared = _both_embeddings(config, layer)
+        shared = _both_embeddings(config, layer, wide=self.engine.wide)
         return _Weights(loaded.stored, max(loaded.least - shared, 0) if shared else 0)
 
-    def _loaded(self, model: Snapshot, config: Config, *, quantizes: bool) -> _Weights:
-        stored = sum(weight_files.safetensors(model.files or {}).values())
-        if quantized(config):
+    def _loaded(self, model: Snapshot, config: Config, quantization: str) -> _Weights:
+        """``quantization`` is the method by which weights are quantized while they are loaded, empty for none."""
+        files = model.files or {}
+        stored = sum(weight_files.safetensors(files).values())
+        if quantized(config) or any(name in files for name in _QUANTIZED_BY):
             return _Weights(stored, stored)
-        if quantizes:
-            return _Weights(int(stored * _FOUR_BITS_OF_SIXTEEN), int(stored * _FOUR_BITS_OF_SIXTEEN))
-        dtype = stored_dtype(config) or stored_dtype(draft_layers(config))
-        if self.engine.wide or dtype in ("float16", "bfloat16", "half"):
-            return _Weights(stored, stored)
-        # Loaded as 16 bits: `_resolve_auto_dtype` in config/model.py.
-        return _Weights(stored // 2 if dtype else stored, stored // 2)
+        # Loaded as 16 bits, unless told otherwise: `_resolve_auto_dtype` in config/model.py.
+        loaded = Fraction(4 if self.engine.wide else 2)
+        kept = least = _WEIGHT_BYTES.get(quantization, loaded)
+        if quantization and quantization not in _WEIGHT_BYTES:
+            least = _FEWEST_WEIGHT_BYTES
+        of_each = _STORED_BYTES.get(stored_dtype(config) or stored_dtype(draft_layers(config)))
+        likely, widest = (of_each, of_each) if of_each else (2, 4)
+        return _Weights(int(stored * kept / likely), int(stored * least / widest))
 
     def _layers_left_out(self, loaded: int) -> int:
         """Layers for multi-token prediction are stored with the verifier, and loaded where that is the method."""
@@ -254,7 +273,9 @@ class _Plan:
             return 0
         if found.count is None or layers is None:
             return loaded
-        return loaded * found.count // (layers + found.count) + _both_embeddings(config, language_model(config))
+        return loaded * found.count // (layers + found.count) + _both_embeddings(
+            config, language_model(config), wide=self.engine.wide
+        )
 
     def cache(self, tensor: int) -> _Cache | None:
         target = language_model(self.verifier.config)
@@ -370,18 +391,30 @@ def _quantizes_cache(config: Config) -> bool:
     )
 
 
-def _both_embeddings(config: Config, layer: Config) -> int:
-    """Bytes of a model's embedding and output layer as stored, at most; 0 where the sizes aren't known."""
+def _both_embeddings(config: Config, layer: Config, *, wide: bool) -> int:
+    """Bytes of a model's embedding and output layer as loaded, at most; 0 where the sizes aren't known."""
     vocabulary, hidden = size(layer, "vocab_size"), size(layer, "hidden_size")
-    narrow = (stored_dtype(config) or stored_dtype(layer)) in ("float16", "bfloat16", "half")
+    narrow = not wide and _STORED_BYTES.get(stored_dtype(config) or stored_dtype(layer)) == 2
     return 2 * vocabulary * hidden * (2 if narrow else 4) if vocabulary and hidden else 0
 
 
+def _online(flags: Mapping[str, str]) -> str:
+    """The method by which weights are quantized while they are loaded, in lower case; empty where none is asked for."""
+    if flags.get("--load-format") == "bitsandbytes":
+        return "bitsandbytes"
+    if "--quantization-config" in flags:
+        # What it says of single layers comes first: `resolve_quantization_config` in config/quantization.py.
+        return "online"
+    method = flags.get("--quantization", "").lower()
+    return "" if method == "none" else method
+
+
 def _divides(layer: Config, tensor: int) -> bool:
+    """As ``compatibility.heads_not_divisible`` has it: latent attention keeps no key-value heads to be split."""
     heads, kept = size(layer, "num_attention_heads"), size(layer, "num_key_value_heads")
     if heads is not None and heads % tensor:
         return False
-    return kept is None or kept % tensor == 0 or tensor % kept == 0
+    return kept is None or "kv_lora_rank" in layer or kept % tensor == 0 or tensor % kept == 0
 
 
 def _summary(made: MemoryEstimate) -> str:
