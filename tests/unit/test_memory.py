@@ -106,9 +106,29 @@ def estimated(
         pytest.param({"config": DEEPSEEK, "method": "mtp"}, 62 * 576 * 2, id="a layer that predicts several tokens"),
         pytest.param({"config": GPT_OSS}, 4 * 2 * 8 * 64 * 2, id="sliding windows, for one token"),
         pytest.param(
-            {"config": QWEN3 | {"quantization_config": {"kv_cache_scheme": {"num_bits": 8}}}},
+            {"config": QWEN3 | {"quantization_config": {"kv_cache_scheme": {"num_bits": 8, "type": "float"}}}},
+            QWEN3_TOKEN // 2,
+            id="a checkpoint that asks for a cache of 8 bits",
+        ),
+        pytest.param(
+            {"config": QWEN3 | {"quantization_config": {"quantization": {"kv_cache_quant_algo": "FP8"}}}},
+            QWEN3_TOKEN // 2,
+            id="a checkpoint that asks for it by name",
+        ),
+        pytest.param(
+            {"config": QWEN3 | {"quantization_config": {"kv_cache_scheme": {"num_bits": 4, "type": "float"}}}},
+            QWEN3_TOKEN // 4,
+            id="a checkpoint that asks for a cache of 4 bits",
+        ),
+        pytest.param(
+            {"config": QWEN3 | {"quantization_config": {"kv_cache_quant_algo": "NEW"}}},
             QWEN3_TOKEN // 4,
             id="a checkpoint that asks for a quantized cache, at least",
+        ),
+        pytest.param(
+            {"beside": {"hf_quant_config.json": 300}},
+            QWEN3_TOKEN // 4,
+            id="a checkpoint that may ask for one in another file, at least",
         ),
         pytest.param(
             {"config": {"text_config": QWEN3 | {"model_type": "qwen3_vl_text"}}}, QWEN3_TOKEN, id="a nested model"

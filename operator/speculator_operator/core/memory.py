@@ -59,9 +59,11 @@ _STORED_BYTES: Mapping[str, int] = {
     **dict.fromkeys(("float32", "float"), 4),
     **dict.fromkeys(("float64", "double"), 8),
 }
+#: It may ask for a quantized cache, and isn't read.
+_SAYS_OF_CACHE = "hf_quant_config.json"
 #: Beside a config.json, these say that the weights are stored quantized. Source: ``get_config_filenames`` of the
 #: methods in model_executor/layers/quantization.
-_QUANTIZED_BY = ("hf_quant_config.json", "quant_config.json", "quantization_config.json", "quantize_config.json")
+_QUANTIZED_BY = (_SAYS_OF_CACHE, "quant_config.json", "quantization_config.json", "quantize_config.json")
 #: By these some weights aren't loaded, or not into the accelerators.
 _LOADS_LESS = ("--ignore-patterns", "--language-model-only", "--limit-mm-per-prompt", "--cpu-offload-params")
 #: Lengths are proposed in multiples of this.
@@ -303,7 +305,9 @@ class _Plan:
             return _CACHE_BYTES.get(dtype, _FEWEST_CACHE_BYTES)
         if text(layer, "model_type") in _CACHE_IN_FP8:
             return _CACHE_BYTES["fp8"]
-        if _quantizes_cache(self.verifier.config):
+        if asked := _quantized_cache(self.verifier.config):
+            return _CACHE_BYTES[asked]
+        if _SAYS_OF_CACHE in (self.verifier.files or {}):
             return _CACHE_BYTES["nvfp4"]
         return Fraction(4) if self.engine.wide else _CACHE_BYTES["auto"]
 
@@ -381,14 +385,19 @@ def _by_windows(layer: Config, layers: int, of_a_layer: Fraction) -> _Cache | No
     return _Cache(whole * of_a_layer, ((window, sliding * of_a_layer),) if sliding and window else ())
 
 
-def _quantizes_cache(config: Config) -> bool:
-    """Whether the checkpoint asks for a quantized cache: ``get_kv_cache_quant_algo_string`` in utils/torch_utils.py."""
+def _quantized_cache(config: Config) -> str | None:
+    """The type of the cache that a checkpoint asks for; the narrowest where it isn't understood, None for no wish.
+
+    Source: ``get_kv_cache_quant_algo_string`` in utils/torch_utils.py; ``CompressedTensorsKVCacheMethod`` in
+    model_executor/layers/quantization/compressed_tensors, which takes nothing but 8 bits.
+    """
     quantization = part(config, "quantization_config") or part(language_model(config), "quantization_config")
-    return any(
-        whose.get(key)
-        for whose in (quantization, part(quantization, "quantization"))
-        for key in ("kv_cache_scheme", "kv_cache_quant_algo")
-    )
+    for whose in (part(quantization, "quantization"), quantization):
+        for key in ("kv_cache_scheme", "kv_cache_quant_algo"):
+            if whose.get(key):
+                eight_bits = number(part(whose, key), "num_bits") == 8 or text(whose, key).lower().startswith("fp8")
+                return "fp8" if eight_bits else "nvfp4"
+    return None
 
 
 def _both_embeddings(config: Config, layer: Config, *, wide: bool) -> int:
