@@ -326,6 +326,12 @@ def test_what_the_engine_may_take(given: dict[str, Any], available: int | None) 
         pytest.param({}, None, None, id="nothing, where there is room"),
         pytest.param({"weights": 100 * GIB}, 2, None, id="a second accelerator, for the weights"),
         pytest.param({"weights": 280 * GIB}, 8, None, id="eight, since five can't share the heads"),
+        pytest.param(
+            {"config": DEEPSEEK | {"num_attention_heads": 40, "num_key_value_heads": 3}, "weights": 280 * GIB},
+            5,
+            None,
+            id="five, of latent attention, which splits no key-value heads",
+        ),
         pytest.param({"weights": 280 * GIB, "most_tensor": 4}, None, None, id="not more than a node has"),
         pytest.param({"memory": 24 * GIB, "max_model_len": 40960}, 2, 28160, id="another one, or shorter requests"),
         pytest.param({"memory": 24 * GIB, "max_model_len": 28160}, None, None, id="the length that was proposed"),
@@ -339,6 +345,32 @@ def test_what_would_fit_is_proposed(case: dict[str, Any], tensor: int | None, le
         room = estimated(**case | {"tensor": tensor})
         assert room.available is not None
         assert room.required <= 0.9 * room.available
+
+
+@pytest.mark.parametrize(
+    ("files", "weights", "said"),
+    [
+        pytest.param(None, 0, True, id="files that aren't known"),
+        pytest.param({"medusa_lm_head.pt": 2 * GIB, "optimizer.pt": 9}, 2 * GIB, False, id="pickled ones"),
+        pytest.param({"a.bin": 2 * GIB, "b.bin": GIB, "a.pt": 9}, 3 * GIB, False, id="those that are read of them"),
+        pytest.param({"a.safetensors": GIB, "a.bin": GIB}, GIB, False, id="pickled ones beside others"),
+    ],
+)
+def test_a_drafts_weights_are_counted_if_its_files_are_known(
+    files: dict[str, int] | None, weights: int, *, said: bool
+) -> None:
+    made = estimate(
+        verifier=model(QWEN3),
+        draft=Snapshot("org/draft", None, {"torch_dtype": "float16"}, files),
+        speculative={"method": "medusa"},
+        tensor=1,
+        pipeline=1,
+        max_model_len=None,
+        accelerator_memory=None,
+    )
+    assert made is not None
+    assert made.draft_weights == weights
+    assert any("its files are not known" in part for part in made.not_counted) is said
 
 
 def test_the_summary_has_the_numbers() -> None:

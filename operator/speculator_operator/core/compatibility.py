@@ -733,7 +733,7 @@ def weights_unusable(case: _Case) -> Iterator[Finding]:
         if weight_files.safetensors(model.files):
             continue
         found = weight_files.pickled(model.files)
-        if not found or (case.allow_pickled_weights and not weight_files.pickled(model.files, read=True)):
+        if not found or (case.allow_pickled_weights and not weight_files.unpickled(model.files)):
             yield _error(
                 Reason.WEIGHTS_MISSING,
                 f"there are no weights beside the config.json of the {whose} {model.uri[:200]} (no *.safetensors)",

@@ -254,7 +254,7 @@ class _Plan:
     def _loaded(self, model: Snapshot, config: Config, quantization: str) -> _Weights:
         """``quantization`` is the method by which weights are quantized while they are loaded, empty for none."""
         files = model.files or {}
-        stored = sum(weight_files.safetensors(files).values())
+        stored = sum((weight_files.safetensors(files) or weight_files.unpickled(files)).values())
         if quantized(config) or any(name in files for name in _QUANTIZED_BY):
             return _Weights(stored, stored)
         # Loaded as 16 bits, unless told otherwise: `_resolve_auto_dtype` in config/model.py.
@@ -335,7 +335,7 @@ class _Plan:
 
     def not_counted(self, tensor: int) -> Iterator[str]:
         yield "activations, graphs, and the runtime itself"
-        if self.draft is not None and not weight_files.safetensors(self.draft.files or {}):
+        if self.draft is not None and self.draft.files is None:
             yield "the draft's weights: its files are not known"
         cache = self.cache(tensor)
         kind = text(language_model(self.verifier.config), "model_type") or "this type"

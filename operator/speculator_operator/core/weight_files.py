@@ -14,7 +14,7 @@ _SHARD = re.compile(r"(.{1,100})-(\d{5})-of-(\d{5})\.safetensors")
 _NO_WEIGHTS = ("training_args.bin", "optimizer.bin", "optimizer.pt", "scheduler.pt", "scaler.pt")
 #: Endings of pickled weights: unpickling runs whatever code is in them.
 _PICKLED = (".bin", ".pt", ".pth", ".ckpt")
-#: Those of them that the engine reads where there are no safetensors.
+#: Those of them that the engine reads where there are no safetensors: the files of the first ending that there is.
 _PICKLED_AND_READ = (".bin", ".pt")
 
 
@@ -42,10 +42,18 @@ def missing_shards(files: Mapping[str, int]) -> list[str]:
     return missing
 
 
-def pickled(files: Mapping[str, int], *, read: bool = False) -> list[str]:
+def pickled(files: Iterable[str], *, read: bool = False) -> list[str]:
     """Files with pickled weights; with ``read``, only those that the engine would read."""
     endings = _PICKLED_AND_READ if read else _PICKLED
     return sorted(name for name in files if name.endswith(endings) and "/" not in name and name not in _NO_WEIGHTS)
+
+
+def unpickled(files: Mapping[str, int]) -> dict[str, int]:
+    """The pickled files that the engine would read where there are no safetensors, and their sizes in bytes."""
+    for ending in _PICKLED_AND_READ:
+        if names := [name for name in pickled(files, read=True) if name.endswith(ending)]:
+            return {name: files[name] for name in names}
+    return {}
 
 
 def _shards(files: Iterable[str]) -> Iterable[re.Match[str]]:
