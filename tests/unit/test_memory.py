@@ -399,6 +399,23 @@ def test_without_weights_there_is_no_estimate(files: dict[str, int] | None) -> N
         pytest.param({"model.safetensors": 4, "consolidated.safetensors": 4}, 4, id="the same twice, by Mistral"),
         pytest.param({"consolidated-00001-of-00001.safetensors": 4}, 4, id="only in Mistral's form"),
         pytest.param({"model.safetensors": 7, "model-00001-of-00001.safetensors": 6}, 6, id="shards beside the whole"),
+        pytest.param(
+            {"model-00001-of-000002.safetensors": 6, "model-00002-of-000002.safetensors": 5, "model.safetensors": 7},
+            11,
+            id="shards with numbers of six digits beside the whole",
+        ),
+        pytest.param(
+            {
+                "model-00001-of-00007.safetensors": 9,
+                "model-00001-of-00002.safetensors": 6,
+                "model-00002-of-00002.safetensors": 5,
+            },
+            11,
+            id="shards beside what is left of another set",
+        ),
+        pytest.param(
+            {"model-00001-of-00001.safetensors": 9, "model-00001-of-00002.safetensors": 6}, 9, id="a set beside a part"
+        ),
         pytest.param({"medusa_lm_head.safetensors": 4}, 4, id="a name of its own"),
         pytest.param({"model.safetensors": 4, "pytorch_model.bin": 4}, 4, id="pickled ones beside them"),
         pytest.param({"model.safetensors": 4, "onnx/model.safetensors": 4}, 4, id="others in a folder"),
@@ -413,6 +430,25 @@ def test_the_files_that_hold_the_model_once_are_counted(files: dict[str, int], c
     [
         pytest.param(["model.safetensors"], [], id="one file"),
         pytest.param(["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"], [], id="all"),
+        pytest.param(
+            ["model-00001-of-000002.safetensors", "model-00002-of-000002.safetensors"], [], id="all, of six digits"
+        ),
+        pytest.param(
+            ["model-00001-of-000002.safetensors"], ["model-00002-of-000002.safetensors"], id="the last, of six digits"
+        ),
+        pytest.param(
+            [
+                *("model-00001-of-00007.safetensors", "model-00003-of-00001.safetensors"),
+                *("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"),
+            ],
+            [],
+            id="none of a set that another has taken the place of",
+        ),
+        pytest.param(
+            ["model-00001-of-00001.safetensors", "head-00001-of-00002.safetensors"],
+            ["head-00002-of-00002.safetensors"],
+            id="one of a set of another name",
+        ),
         pytest.param(["model-00002-of-00002.safetensors"], ["model-00001-of-00002.safetensors"], id="the first"),
         pytest.param(
             ["model-00001-of-99999.safetensors"],

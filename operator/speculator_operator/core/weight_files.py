@@ -7,9 +7,11 @@ takes from weight_utils.py. Only files beside ``config.json`` count; nothing is 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
 
-_SHARD = re.compile(r"(.{1,100})-(\d{5})-of-(\d{5})\.safetensors")
+_SHARD = re.compile(r"(.{1,100})-(\d{5,9})-of-(\d{5,9})\.safetensors")
 # What a trainer leaves beside weights: `filter_files_not_needed_for_inference`.
 _NO_WEIGHTS = ("training_args.bin", "optimizer.bin", "optimizer.pt", "scheduler.pt", "scaler.pt")
 #: Endings of pickled weights: unpickling runs whatever code is in them.
@@ -18,28 +20,36 @@ _PICKLED = (".bin", ".pt", ".pth", ".ckpt")
 _PICKLED_AND_READ = (".bin", ".pt")
 
 
+@dataclass(frozen=True)
+class _Set:
+    """Shards of one model: their names by number, of ``last`` that there should be."""
+
+    prefix: str
+    last: str
+    width: int
+    names: Mapping[int, str]
+
+    def missing(self) -> Iterator[str]:
+        for number in range(1, int(self.last) + 1):
+            if number not in self.names:
+                yield f"{self.prefix}-{number:0{self.width}}-of-{self.last}.safetensors"
+
+
 def safetensors(files: Mapping[str, int]) -> dict[str, int]:
     """The safetensors files that hold the model once, and their sizes in bytes.
 
-    Mistral's repositories hold it twice, as ``model*`` and as ``consolidated*``; shards may lie beside the whole.
+    Mistral's repositories hold it twice, as ``model*`` and as ``consolidated*``; shards may lie beside the whole, and
+    beside what is left of another set.
     """
     names = {name: size for name, size in files.items() if name.endswith(".safetensors") and "/" not in name}
     models = {name: size for name, size in names.items() if name.startswith("model")}
-    shards = {name: size for name, size in models.items() if _SHARD.fullmatch(name)}
-    return shards or models or names
+    shards = [name for each in _sets(models) for name in each.names.values()]
+    return {name: models[name] for name in shards} or models or names
 
 
-def missing_shards(files: Mapping[str, int]) -> list[str]:
+def missing_shards(files: Iterable[str]) -> list[str]:
     """The first few shards that the names of others say there are, and that aren't there."""
-    missing: list[str] = []
-    for prefix, last in sorted({(match[1], match[3]) for match in _shards(files)}):
-        for number in range(1, min(int(last), 1000) + 1):
-            name = f"{prefix}-{number:05}-of-{last}.safetensors"
-            if name not in files:
-                missing.append(name)
-            if len(missing) == 3:
-                return missing
-    return missing
+    return list(islice((name for each in _sets(files) for name in each.missing()), 3))
 
 
 def pickled(files: Iterable[str], *, read: bool = False) -> list[str]:
@@ -56,5 +66,14 @@ def unpickled(files: Mapping[str, int]) -> dict[str, int]:
     return {}
 
 
-def _shards(files: Iterable[str]) -> Iterable[re.Match[str]]:
-    return (match for name in files if (match := _SHARD.fullmatch(name)))
+def _sets(files: Iterable[str]) -> list[_Set]:
+    """The sets of shards, by prefix and number. Of one prefix, only whole sets count if there are any: the engine loads
+    what the index names (``filter_duplicate_safetensors_files``), and a part is left from another upload."""
+    found: dict[tuple[str, str, int], dict[int, str]] = {}
+    for name in files:
+        if match := _SHARD.fullmatch(name):
+            found.setdefault((match[1], match[3], len(match[2])), {})[int(match[2])] = name
+    sets = [_Set(*key, names) for key, names in sorted(found.items())]
+    whole = [each for each in sets if next(each.missing(), None) is None]
+    prefixes = {each.prefix for each in whole}
+    return [*whole, *(each for each in sets if each.prefix not in prefixes)]
