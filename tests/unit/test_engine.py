@@ -18,7 +18,7 @@ from speculator_operator.core.engine import (
     speculative_overrides,
 )
 from speculator_operator.core.engine_args import ArgFields, fields_from, parse_args
-from speculator_operator.errors import Refused
+from speculator_operator.errors import Refusals, Refused
 from speculator_operator.reference import Kind, Reference
 
 VERSION = "0.32.0"
@@ -383,6 +383,16 @@ def test_a_key_that_may_not_be_set_is_refused_with_what_is_allowed(name: str) ->
 def test_a_draft_model_is_split_as_its_verifier_is() -> None:
     with pytest.raises(Refused, match="it must be 4, the verifier's tensor parallel size, not 1"):
         config(None, DRAFT, method="draft_model", num_speculative_tokens=4, draft_tensor_parallel_size=1)
+
+
+@pytest.mark.parametrize(("value", "taken"), [("bitsandbytes", True), ("$(x)", False), (4, False)])
+def test_of_another_engine_values_of_options_are_only_held_to_their_form(value: object, *, taken: bool) -> None:
+    given: dict[str, Any] = {"recipe": EAGLE3, "draft": DRAFT, "tensor": 1, "max_model_len": None}
+    refusals = Refusals()
+    refusals.attempt(speculative_config, **given, overrides={"quantization": value}, version="0.28.0")
+    assert bool(refusals.each) is not taken
+    with pytest.raises(Refused, match="one that --quantization knows"):
+        speculative_config(**given, overrides={"quantization": value}, version="0.32.0")
 
 
 def test_a_shortlist_needs_a_draft_that_is_not_split() -> None:

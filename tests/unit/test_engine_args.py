@@ -207,10 +207,23 @@ def test_an_engine_has_the_options_of_its_release(version: str, option: str, the
 
 def test_what_can_be_parsed_is_what_the_release_has() -> None:
     older, newest, newer = options_of("0.23.0"), options_of("0.32.0"), options_of("1.0.0")
-    assert newest == newer
-    assert older.items() < newest.items()
+    assert newest.keys() == newer.keys() > older.keys()
     assert {"--numa-bind", "--no-numa-bind", "-tp"} <= set(older)
     assert {"--enable-trace-replay", "--no-enable-trace-replay", "-dc"} <= set(newest) - set(older)
+
+
+@pytest.mark.parametrize("version", ["0.20.0", "0.28.0", "0.33.0"])
+@pytest.mark.parametrize(
+    "argument",
+    ["--quantization=bitsandbytes", "--dtype=int4", "-ac.backand=x", "--gpu-memory-utilization=2", "--max-num-seqs=0"],
+)
+def test_what_values_may_be_is_known_of_one_release(argument: str, version: str) -> None:
+    for patch in (VERSION, "0.32.7"):
+        with pytest.raises(Refused):
+            parse_args([argument], patch)
+    assert len(parse_args([argument], version)) == 1
+    with pytest.raises(Refused, match="--seed takes a whole number"):
+        parse_args(["--seed=one"], version)
 
 
 OTHER_RELEASES: dict[str, tuple[str, str, Reason, str]] = {

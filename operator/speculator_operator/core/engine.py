@@ -291,6 +291,8 @@ def _as_option(option: Option) -> _Rule:
     if option.choices:
         return _one_of(*option.choices)
     names = option.names
+    if not names:
+        return _text(f"one that {option.name} of this engine takes", r"[A-Za-z0-9_.-]{1,100}")
     return _Rule(
         f"one that {option.name} knows, such as {names[0]}",
         lambda value: isinstance(value, str) and value.lower() in names,

@@ -17,7 +17,7 @@ import difflib
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, lru_cache
 from importlib import resources
 from typing import Any, TypeVar
@@ -65,7 +65,7 @@ class Option:
     """An option as the engine's parser has it. ``values`` is argparse's nargs: a number, ``?``, ``+`` or ``*``.
 
     ``keys`` are those that its JSON object may have, ``names`` what its text may be in lower case, ``bounds`` (``ge``,
-    ``gt``, ``le``, ``lt``) what its number may be; none where the engine doesn't say.
+    ``gt``, ``le``, ``lt``) what its number may be; none where the engine doesn't say, or where that wasn't read.
     """
 
     name: str
@@ -275,13 +275,15 @@ def _meant(flag: str) -> str:
 def options_of(version: str) -> Mapping[str, Option]:
     """The options of an engine's release by every way to spell them, those of them that can be parsed.
 
-    They are described as of the nearest older release whose parser was written down, or else of the oldest one.
+    They are described as of the nearest older release whose parser was written down, or else of the oldest one. What
+    their values may be is known of that release alone: of another one only their types are.
     """
     described = _described()
     wanted = releases.parsed(version)
     nearest = max((release for release in described if release <= wanted), default=min(described))
+    known = nearest[:2] == wanted[:2]
     return {
-        string: option
+        string: option if known else replace(option, choices=(), keys=(), names=(), bounds={})
         for string, option in described[nearest].items()
         if has_option(version, option.name if string.startswith("--no-") else string)
     }
