@@ -69,6 +69,8 @@ def test_the_version_is_the_tag_s_unless_it_is_set(image: str, given: str | None
         ("vllm/vllm-openai:nightly", "0.32.0", Reason.IMAGE_UNPINNED),
         ("vllm/vllm-openai:", None, Reason.IMAGE_UNPINNED),
         ("registry.example/engine:ours", None, Reason.ENGINE_VERSION_UNKNOWN),
+        ("nvcr.io/nvidia/vllm:25.09-py3", None, Reason.ENGINE_VERSION_UNKNOWN),
+        ("registry.example/engine:2025.9", None, Reason.ENGINE_VERSION_UNKNOWN),
         ("registry.example/engine@sha256:abc", None, Reason.ENGINE_VERSION_UNKNOWN),
         ("vllm/vllm-openai:v0.19.1", None, Reason.ENGINE_TOO_OLD),
         ("vllm/vllm-openai:v0.32.0", "0.9", Reason.ENGINE_TOO_OLD),

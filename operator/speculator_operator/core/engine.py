@@ -40,7 +40,8 @@ METHODS = (
     "suffix",
 )
 
-_TAG_VERSION = re.compile(r"v?(\d+\.\d+(?:\.\d+)?)(?:(?:[-_.]|(?=[a-z]))[A-Za-z0-9_.-]*)?")
+#: Images that are numbered by year and month have a larger number first, and don't say the engine's.
+_TAG_VERSION = re.compile(r"v?(1?\d\.\d+(?:\.\d+)?)(?:(?:[-_.]|(?=[a-z]))[A-Za-z0-9_.-]*)?")
 _MOVING_TAGS = re.compile(r"(latest([-_.].*)?|nightly|main|master|dev|edge|stable)")
 _ARGS = "spec.engine.args"
 
