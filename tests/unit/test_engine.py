@@ -338,12 +338,6 @@ INVALID: dict[str, tuple[Recipe | None, dict[str, Any], Reason, str]] = {
         "fakes acceptance",
     ),
     "an unknown backend": (EAGLE3, {"moe_backend": "x"}, Reason.RECIPE_OVERRIDE_INVALID, "one of aiter"),
-    "a draft split otherwise": (
-        EAGLE3,
-        {"draft_tensor_parallel_size": 2},
-        Reason.DRAFT_TENSOR_PARALLEL_INVALID,
-        "1 or 4, the verifier's",
-    ),
     "matches the wrong way round": (
         None,
         NGRAM | {"prompt_lookup_min": 4, "prompt_lookup_max": 3},
@@ -380,11 +374,6 @@ def test_a_key_that_may_not_be_set_is_refused_with_what_is_allowed(name: str) ->
     assert words in caught.value.message
     assert caught.value.message.startswith("spec.speculation.")
     assert len(caught.value.message) < 1000
-
-
-def test_a_draft_model_is_split_as_its_verifier_is() -> None:
-    with pytest.raises(Refused, match="it must be 4, the verifier's tensor parallel size, not 1"):
-        config(None, DRAFT, method="draft_model", num_speculative_tokens=4, draft_tensor_parallel_size=1)
 
 
 @pytest.mark.parametrize(("value", "taken"), [("bitsandbytes", True), ("$(x)", False), (4, False)])

@@ -200,7 +200,7 @@ def speculative_config(
     Raises:
         Refused: ``RecipeFieldLocked`` for a key that the checkpoint dictates, ``RecipeOverrideInvalid`` for one that
             may not be set, or not to this value, or not with this engine, ``RecipeUnsupported`` for a method that the
-            engine doesn't have, ``DraftTensorParallelInvalid``.
+            engine doesn't have.
     """
     if recipe is None and not overrides:
         return None
@@ -211,7 +211,7 @@ def speculative_config(
     for key, value in overrides.items():
         refusals.attempt(_check_key, method, key, value, version)
     refusals.raise_any()
-    _check_together(method, overrides, tensor, max_model_len)
+    _check_together(overrides, tensor, max_model_len)
 
     tokens = overrides.get("num_speculative_tokens", recipe.num_speculative_tokens if recipe else None)
     if tokens is None and method not in _OWN_TOKENS:
@@ -473,15 +473,8 @@ def _check_key(method: str, key: str, value: Any, version: str) -> None:
         raise _invalid(key, f"{value} {lack}")
 
 
-def _check_together(method: str, overrides: Mapping[str, Any], tensor: int, max_model_len: int | None) -> None:
+def _check_together(overrides: Mapping[str, Any], tensor: int, max_model_len: int | None) -> None:
     """What the engine would refuse, or what would keep drafts from being made, though each key is right by itself."""
-    split = overrides.get("draft_tensor_parallel_size")
-    if split is not None and split not in ((tensor,) if method == "draft_model" else (1, tensor)):
-        sizes = {tensor} if method == "draft_model" else {1, tensor}
-        allowed = f"{' or '.join(map(str, sorted(sizes)))}, the verifier's"
-        place = "spec.speculation.draftTensorParallelSize"
-        message = f"{place}: it must be {allowed} tensor parallel size, not {split}"
-        raise Refused(Reason.DRAFT_TENSOR_PARALLEL_INVALID, message, field=place)
     length = overrides.get("max_model_len")
     if length is not None and length != max_model_len:
         known = "the verifier's" if max_model_len is None else f"the verifier's, {max_model_len}"
@@ -491,5 +484,5 @@ def _check_together(method: str, overrides: Mapping[str, Any], tensor: int, max_
         raise _invalid("prompt_lookup_min", f"it must be at most prompt_lookup_max, {most}")
     if overrides.get("use_heterogeneous_vocab") and overrides.get("draft_sample_method", "greedy") != "greedy":
         raise _invalid("draft_sample_method", "with use_heterogeneous_vocab it must be greedy")
-    if overrides.get("dspark_draft_topk") is not None and (split or tensor) != 1:
+    if overrides.get("dspark_draft_topk") is not None and (overrides.get("draft_tensor_parallel_size") or tensor) != 1:
         raise _invalid("dspark_draft_topk", "it needs a draft_tensor_parallel_size of 1")
