@@ -284,7 +284,7 @@ def test_what_a_terminal_would_obey_is_not_printed(checked: Any, folders: list[s
 
 
 def test_models_are_read_from_the_hub(checked: Any, hub: Hub) -> None:
-    weights = {"model.safetensors": b"weights"}
+    weights = {"model.safetensors": bytes(1024)}
     hub.commit("org/model", {"config.json": (RECIPES / "eagle3-qwen3-8b.json").read_bytes(), **weights})
     commit = hub.commit(VERIFIER, {"config.json": (RECIPES / "regular-qwen3-8b.json").read_bytes(), **weights})
     run = checked("-o", "json", file=[inputs.resource({})])

@@ -19,6 +19,7 @@ from speculator_operator.errors import Refused, Waiting
 from speculator_operator.reference import Reference
 from speculator_operator.settings import Settings
 from tests.support import inputs
+from tests.support.world import WEIGHTS
 from tools.testhub import Hub
 
 RECIPES = Path(__file__).parents[1] / "data" / "recipes"
@@ -45,7 +46,7 @@ def draft(tmp_path: Path) -> Path:
 
 def commit(hub: Hub, repository: str, recipe: str) -> str:
     config = (RECIPES / f"{recipe}.json").read_bytes()
-    return hub.commit(repository, {"config.json": config, "model.safetensors": b"weights"})
+    return hub.commit(repository, {"config.json": config, "model.safetensors": WEIGHTS})
 
 
 def run(capsys: pytest.CaptureFixture[str], *argv: str) -> tuple[int, str, str]:
@@ -75,7 +76,7 @@ def test_resolve_says_what_a_repository_becomes(hub: Hub, capsys: pytest.Capture
         "memory": found["memory"],
         "warnings": [],
     }
-    assert found["memory"]["draftWeights"] == found["memory"]["verifierWeights"] == len(b"weights")
+    assert found["memory"]["draftWeights"] == found["memory"]["verifierWeights"] == len(WEIGHTS)
 
 
 def test_resolve_takes_a_revision(hub: Hub, capsys: pytest.CaptureFixture[str]) -> None:

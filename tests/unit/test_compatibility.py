@@ -867,7 +867,7 @@ def test_the_map_that_the_speculators_library_writes_is_no_code() -> None:
     assert found(EAGLE3, QWEN3) == ()
 
 
-SHARDS = {"model-00001-of-00002.safetensors": 4, "model-00002-of-00002.safetensors": 4, "config.json": 1}
+SHARDS = {"model-00001-of-00002.safetensors": 4096, "model-00002-of-00002.safetensors": 4096, "config.json": 1}
 
 
 @pytest.mark.parametrize(
@@ -875,13 +875,23 @@ SHARDS = {"model-00001-of-00002.safetensors": 4, "model-00002-of-00002.safetenso
     [
         pytest.param(None, False, [], id="files that were not listed"),
         pytest.param(SHARDS, False, [], id="shards"),
-        pytest.param({"medusa_lm_head.safetensors": 4, "medusa_lm_head.pt": 4}, False, [], id="both forms"),
+        pytest.param(
+            SHARDS | {"model-00001-of-00007.safetensors": 4096}, False, [], id="shards, and one of a set that was there"
+        ),
+        pytest.param(
+            {"model.safetensors": 4096, "adapter_model.safetensors": 4096}, False, [], id="a model beside an adapter"
+        ),
+        pytest.param({"adapter_model.safetensors": 4096}, False, [Reason.WEIGHTS_MISSING], id="an adapter"),
+        pytest.param({"adapter_model.bin": 4096}, True, [Reason.WEIGHTS_MISSING], id="a pickled adapter"),
+        pytest.param({"model.safetensors": 1023}, False, [Reason.WEIGHTS_MISSING], id="less than a header"),
+        pytest.param(dict.fromkeys(SHARDS, 135), False, [Reason.WEIGHTS_MISSING], id="git-lfs pointers"),
+        pytest.param({"medusa_lm_head.safetensors": 4096, "medusa_lm_head.pt": 4}, False, [], id="both forms"),
         pytest.param({"config.json": 1}, False, [Reason.WEIGHTS_MISSING], id="no weights"),
         pytest.param({}, True, [Reason.WEIGHTS_MISSING], id="nothing at all"),
-        pytest.param({"original/model.safetensors": 4}, False, [Reason.WEIGHTS_MISSING], id="weights in a folder"),
+        pytest.param({"original/model.safetensors": 4096}, False, [Reason.WEIGHTS_MISSING], id="weights in a folder"),
         pytest.param({"training_args.bin": 4}, False, [Reason.WEIGHTS_MISSING], id="what a trainer left"),
         pytest.param(
-            {"model-00001-of-00002.safetensors": 4}, False, [Reason.WEIGHTS_MISSING], id="a shard that is missing"
+            {"model-00001-of-00002.safetensors": 4096}, False, [Reason.WEIGHTS_MISSING], id="a shard that is missing"
         ),
         pytest.param(
             {"pytorch_model.bin": 4}, False, [Reason.PICKLED_WEIGHTS_REFUSED], id="pickled weights, which may run code"
@@ -907,6 +917,21 @@ def test_weights_are_there_whole_and_not_pickled(
             allow_pickled_weights=allowed,
         )
         assert [(finding.reason, finding.field) for finding in told] == [(reason, field) for reason in reasons]
+
+
+def test_a_pointer_among_weights_is_worth_a_warning() -> None:
+    (told,) = findings(
+        recipe=None,
+        speculative=None,
+        draft=None,
+        verifier=model(QWEN3_CONFIG, files=SHARDS | {"model-00002-of-00002.safetensors": 135}),
+        tensor=1,
+        pipeline=1,
+        max_model_len=None,
+        engine_version="0.32.0",
+    )
+    assert (told.severity, told.reason) == (Severity.WARNING, Reason.WEIGHTS_MISSING)
+    assert "1 of 2 have less than 1024 bytes, such as model-00002-of-00002.safetensors" in told.evidence
 
 
 GIB = 2**30

@@ -712,10 +712,10 @@ def _unknown(case: _Case, whose: str, config: Config) -> tuple[str | None, bool]
 
 
 def weights_unusable(case: _Case) -> Iterator[Finding]:
-    """There are weights, whole, and none that have to be unpickled.
+    """There are weights, whole, of a model, and none that have to be unpickled.
 
-    Source: ``DefaultModelLoader._prepare_weights`` in model_executor/model_loader/default_loader.py. Unpickling runs
-    whatever code is in the file.
+    Source: ``DefaultModelLoader._prepare_weights`` in model_executor/model_loader/default_loader.py, which takes what
+    LoRA has trained (``adapter_model``) for a model. Unpickling runs whatever code is in the file.
     """
     models = [("verifier", case.verifier, _VERIFIER if case.recipe else _MODEL)]
     if case.given is not None:
@@ -730,10 +730,26 @@ def weights_unusable(case: _Case) -> Iterator[Finding]:
                 "upload the rest, or name another revision",
                 field,
             )
-        if weight_files.safetensors(model.files):
+        if weight_files.adapter_only(model.files):
+            yield _error(
+                Reason.WEIGHTS_MISSING,
+                f"the {whose} {model.uri[:200]} holds an adapter only (adapter_model, of LoRA), which is no model",
+                "merge it into the model that it was trained for, and name that",
+                field,
+            )
             continue
-        found = weight_files.pickled(model.files)
-        if not found or (case.allow_pickled_weights and not weight_files.unpickled(model.files)):
+        if found := weight_files.safetensors(model.files):
+            if stubs := weight_files.stubs(model.files):
+                yield (_error if len(stubs) == len(found) else _warning)(
+                    Reason.WEIGHTS_MISSING,
+                    f"files of the {whose} {model.uri[:200]} are too small for weights: {len(stubs)} of {len(found)} "
+                    f"have less than {weight_files.SMALLEST} bytes, such as {stubs[0][:100]}; git-lfs pointers?",
+                    "upload the files that they stand for (git lfs pull), or name another revision",
+                    field,
+                )
+            continue
+        pickled = weight_files.pickled(model.files)
+        if not pickled or (case.allow_pickled_weights and not weight_files.unpickled(model.files)):
             yield _error(
                 Reason.WEIGHTS_MISSING,
                 f"there are no weights beside the config.json of the {whose} {model.uri[:200]} (no *.safetensors)",
@@ -743,7 +759,7 @@ def weights_unusable(case: _Case) -> Iterator[Finding]:
         elif not case.allow_pickled_weights:
             yield _error(
                 Reason.PICKLED_WEIGHTS_REFUSED,
-                f"the {whose} {model.uri[:200]} has pickled weights only ({found[0][:100]}), and loading them runs "
+                f"the {whose} {model.uri[:200]} has pickled weights only ({pickled[0][:100]}), and loading them runs "
                 "whatever code is in them",
                 "convert them to safetensors, or ask whoever runs the operator for SPECULATOR_ALLOW_PICKLED_WEIGHTS",
                 field,

@@ -14,6 +14,8 @@ from itertools import islice
 _SHARD = re.compile(r"(.{1,100})-(\d{5,9})-of-(\d{5,9})\.safetensors")
 # What a trainer leaves beside weights: `filter_files_not_needed_for_inference`.
 _NO_WEIGHTS = ("training_args.bin", "optimizer.bin", "optimizer.pt", "scheduler.pt", "scaler.pt")
+#: Bytes. A header alone has more, but for one that names a few tensors only.
+SMALLEST = 1024
 #: Endings of pickled weights: unpickling runs whatever code is in them.
 _PICKLED = (".bin", ".pt", ".pth", ".ckpt")
 #: Those of them that the engine reads where there are no safetensors: the files of the first ending that there is.
@@ -50,6 +52,18 @@ def safetensors(files: Mapping[str, int]) -> dict[str, int]:
 def missing_shards(files: Iterable[str]) -> list[str]:
     """The first few shards that the names of others say there are, and that aren't there."""
     return list(islice((name for each in _sets(files) for name in each.missing()), 3))
+
+
+def stubs(files: Mapping[str, int]) -> list[str]:
+    """Files that hold the model and are too small for it, such as git-lfs' pointers (130 bytes): there are names in
+    the header of one that is real, and a tensor has more bytes still."""
+    return sorted(name for name, size in safetensors(files).items() if size < SMALLEST)
+
+
+def adapter_only(files: Mapping[str, int]) -> bool:
+    """Whether all that is there is what was trained on top of another model."""
+    names = safetensors(files) or unpickled(files)
+    return bool(names) and all(name.startswith("adapter_model.") for name in names)
 
 
 def pickled(files: Iterable[str], *, read: bool = False) -> list[str]:
