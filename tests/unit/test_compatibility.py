@@ -719,6 +719,10 @@ def test_a_draft_of_another_kind_than_the_method_takes_is_said_to_be_one(
     assert (finding.severity, finding.reason, finding.field) == (Severity.ERROR, Reason.DRAFT_UNFIT, field)
 
 
+def test_of_a_draft_without_a_method_nothing_is_said_that_goes_by_the_method() -> None:
+    assert judged(None, SMALL_DRAFT, name="org/eagle3-like") == ()
+
+
 def test_what_a_later_engine_may_know_is_a_warning_only() -> None:
     for case in ({"method": "mtp"}, {"method": "eagle", "draft": RAW_EAGLE | {"architectures": ["NewForCausalLM"]}}):
         (told,) = judged(**case, engine_version="0.32.1")

@@ -280,7 +280,7 @@ def name_misleading(case: _Case) -> Iterator[Finding]:
 
     Source: "Automatically detect the method" in ``SpeculativeConfig.__post_init__``.
     """
-    if case.method in drafts.HEADS or (case.given is None and case.method != "mtp"):
+    if case.method is None or case.method in drafts.HEADS or (case.given is None and case.method != "mtp"):
         return
     loaded = _loaded_draft(case)
     if named := drafts.method_by_name(loaded):
