@@ -407,6 +407,7 @@ def judged(
     ("reason", "field", "case"),
     [
         pytest.param(Reason.HEADS_NOT_DIVISIBLE, TENSOR, {"tensor": 3}, id="a regular model on three GPUs"),
+        pytest.param(Reason.PIPELINE_UNSUPPORTED, PIPELINE, {"pipeline": 37}, id="more stages than layers"),
         pytest.param(
             Reason.CONTEXT_TOO_LONG,
             "spec.engine.args",
@@ -640,6 +641,7 @@ def test_without_a_recipe_the_method_and_its_draft_are_judged(reason: Reason, fi
         pytest.param(
             {"method": "dspark", "verifier": {"model_type": "deepseek_v4"}}, id="dspark drafts inside the verifier"
         ),
+        pytest.param({"pipeline": 36}, id="as many stages as layers"),
         pytest.param({"method": "medusa", "draft": MEDUSA, "pipeline": 2}, id="medusa heads beside several stages"),
         pytest.param({"method": "medusa", "draft": OLD_MEDUSA}, id="medusa heads of the old format"),
         pytest.param({"method": "draft_model", "draft": SMALL_DRAFT, "tensor": 4}, id="a smaller model of the family"),

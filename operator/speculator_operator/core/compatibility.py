@@ -621,6 +621,21 @@ def accelerators_exceed_node(case: _Case) -> Iterator[Finding]:
         )
 
 
+def layers_too_few(case: _Case) -> Iterator[Finding]:
+    """Each stage has a layer; one without would hold its accelerators for nothing.
+
+    Source: ``get_pp_indices`` in distributed/utils.py.
+    """
+    layers = size(case.target, "num_hidden_layers")
+    if layers is not None and case.pipeline > layers:
+        yield _error(
+            Reason.PIPELINE_UNSUPPORTED,
+            f"spec.parallelism.pipeline is {case.pipeline}, and the verifier has only {layers} layers for its stages",
+            f"set it to {layers} or less",
+            "spec.parallelism.pipeline",
+        )
+
+
 def context_too_long(case: _Case) -> Iterator[Finding]:
     """The length asked for is within the verifier's context.
 
@@ -827,6 +842,7 @@ _OF_ALL = (
     context_too_long,
     remote_code_refused,
     weights_unusable,
+    layers_too_few,
     memory_insufficient,
     accelerators_exceed_node,
 )
