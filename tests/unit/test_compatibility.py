@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from speculator_operator.api import Finding, MemoryEstimate, Reason, Severity
 from speculator_operator.core.checkpoint import Snapshot, read_recipe
-from speculator_operator.core.compatibility import context_length, findings
+from speculator_operator.core.compatibility import context_length, findings, served_length
 from speculator_operator.core.engine_args import fields_from, flags_of, parse_args
 from tests.support.configs import CONFIG, JSON, METHODS, YARN, load
 
@@ -987,9 +987,53 @@ def test_without_the_accelerators_memory_nothing_is_said_of_it() -> None:
     assert judged(memory=MemoryEstimate(accelerators=1, required=2**50, least=2**50)) == ()
 
 
+@pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param({"max_model_len": 50000}, id="a context that is too long"),
+        pytest.param({"tensor": 3}, id="heads that can't be divided"),
+        pytest.param({"pipeline": 37}, id="too few layers"),
+        pytest.param({"method": "mtp"}, id="no layers for multi-token prediction"),
+        pytest.param({"verifier": NEW}, id="an architecture that isn't known"),
+        pytest.param({"method": "eagle3", "draft": load(EAGLE3), "verifier": SMALL}, id="another hidden size"),
+        pytest.param({"memory": MemoryEstimate(accelerators=1, available=1, required=2, least=2)}, id="no memory"),
+    ],
+)
+@pytest.mark.parametrize("flag", ["--hf-overrides", "--hf-config-path"])
+def test_by_a_config_that_is_changed_nothing_is_known_to_fail(flag: str, case: dict[str, Any]) -> None:
+    assert errors(judged(**case))
+    told = judged(**case, flags={flag: ""})
+    assert errors(told) == ()
+    assert any(f"by the config.json that was read: {flag} changes" in finding.evidence for finding in told)
+
+
+@pytest.mark.parametrize(
+    ("reason", "case"),
+    [
+        pytest.param(
+            Reason.DRAFT_UNFIT,
+            {"method": "eagle3", "draft": SMALL_DRAFT, "name": "org/qwen3-0.6b"},
+            id="what goes by the draft's own config",
+        ),
+        pytest.param(Reason.REMOTE_CODE_REFUSED, {"verifier": NEW | CODE}, id="code that would be run"),
+    ],
+)
+def test_what_another_config_does_not_change_is_an_error_all_the_same(reason: Reason, case: dict[str, Any]) -> None:
+    (told,) = errors(judged(**case, flags={"--hf-overrides": ""}))
+    assert told.reason == reason
+
+
+def test_how_long_requests_may_be_is_not_known_of_a_config_that_is_changed() -> None:
+    given: dict[str, Any] = {"flags": {"--hf-overrides": ""}, "engine_version": "0.32.0"}
+    assert served_length(QWEN3_CONFIG, None, **given) is None
+    assert served_length(QWEN3_CONFIG, 4096, **given) == 4096
+
+
 def test_of_an_option_that_is_repeated_the_last_value_counts() -> None:
     given = ["--kv-cache-dtype=fp8", "--kv-cache-dtype", "auto", "--no-enable-prefix-caching", "--max-model-len=4k"]
+    given += ["--limit-mm-per-prompt.image=1"]
     assert flags_of(fields_from(parse_args(given, "0.32.0")).rest) == {
+        "--limit-mm-per-prompt": "",
         "--kv-cache-dtype": "auto",
         "--enable-prefix-caching": "false",
         "--max-model-len": "4k",

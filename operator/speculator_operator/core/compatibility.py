@@ -9,7 +9,7 @@ inside the engine are no findings. What a checkpoint itself has to hold, ``check
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -50,6 +50,9 @@ _TAPS_STAY_IN_A_STAGE = frozenset(
         *("Plamo3", "Qwen3Moe", "Qwen3Next", "Qwen3_5", "Qwen3_5Moe", "Step1", "TeleFLM"),
     )
 )
+
+#: By these the verifier is served with another config than its repository's.
+_CHANGE_CONFIG = ("--hf-overrides", "--hf-config-path")
 
 #: Of medusa heads whose config doesn't say it. Source: ``MedusaConfig`` in transformers_utils/configs/medusa.py.
 _MEDUSA_HIDDEN_SIZE = 4096
@@ -109,6 +112,18 @@ class _Case:
         """A finding by a closed list of the engine's: an error up to the release that it was read in."""
         newer = releases.newer(self.engine_version, _LISTS_READ_IN)
         return (_warning if newer else _error)(reason, evidence, remedy, field)
+
+    def held(self, rule: _Rule) -> Iterator[Finding]:
+        """What a rule finds. What it reads in the verifier's config is no more than a warning where the engine is told
+        to serve another one. Code that would be run is refused all the same."""
+        changing = _changes_config(self.flags) if rule in _OF_THE_VERIFIERS_CONFIG else None
+        for finding in rule(self):
+            stands = finding.field == _GIVEN_DRAFT or finding.reason == Reason.REMOTE_CODE_REFUSED
+            if changing and finding.severity == Severity.ERROR and not stands:
+                evidence = f"{finding.evidence} (by the config.json that was read: {changing} changes the verifier's)"
+                yield finding.model_copy(update={"severity": Severity.WARNING, "evidence": evidence})
+            else:
+                yield finding
 
     def implements(self, name: str) -> bool | None:
         """Whether the engine has an architecture of its own; None where its release isn't known."""
@@ -179,10 +194,10 @@ def findings(
         accelerators_per_node=accelerators_per_node,
         memory=memory,
     )
-    unfit = tuple(finding for rule in _OF_THE_KIND for finding in rule(case))
+    unfit = tuple(finding for rule in _OF_THE_KIND for finding in case.held(rule))
     # The numbers of a draft that is none for the method would only confuse.
     rules = _OF_ALL if unfit else (*_OF_THE_DRAFT, *_OF_ALL)
-    return (*unfit, *(finding for rule in rules for finding in rule(case)))
+    return (*unfit, *(finding for rule in rules for finding in case.held(rule)))
 
 
 def method_unsupported(case: _Case) -> Iterator[Finding]:
@@ -821,8 +836,13 @@ def engine_unknown(case: _Case) -> Iterator[Finding]:
         )
 
 
-_OF_THE_KIND = (method_unsupported, name_misleading, draft_unfit, drafts_not_inside)
-_OF_THE_DRAFT = (
+def _changes_config(flags: Mapping[str, str]) -> str | None:
+    return next((flag for flag in _CHANGE_CONFIG if flag in flags), None)
+
+
+_Rule = Callable[[_Case], Iterator[Finding]]
+_OF_THE_KIND: tuple[_Rule, ...] = (method_unsupported, name_misleading, draft_unfit, drafts_not_inside)
+_OF_THE_DRAFT: tuple[_Rule, ...] = (
     package_missing,
     mtp_layers_missing,
     hidden_size_mismatch,
@@ -837,7 +857,7 @@ _OF_THE_DRAFT = (
     schedule_unsupported,
     draft_context_short,
 )
-_OF_ALL = (
+_OF_ALL: tuple[_Rule, ...] = (
     engine_unknown,
     context_too_long,
     remote_code_refused,
@@ -845,6 +865,20 @@ _OF_ALL = (
     layers_too_few,
     memory_insufficient,
     accelerators_exceed_node,
+)
+_OF_THE_VERIFIERS_CONFIG: frozenset[_Rule] = frozenset(
+    {
+        mtp_layers_missing,
+        hidden_size_mismatch,
+        vocabulary_mismatch,
+        verifier_untappable,
+        auxiliary_layers_invalid,
+        heads_not_divisible,
+        context_too_long,
+        remote_code_refused,
+        layers_too_few,
+        memory_insufficient,
+    }
 )
 
 
@@ -875,6 +909,8 @@ def served_length(
     verifier: Config, max_model_len: int | None, flags: Mapping[str, str], *, engine_version: str
 ) -> int | None:
     """How long requests may be; None where that isn't known: with auto, the engine chooses a length that fits."""
+    if max_model_len is None and _changes_config(flags):
+        return None
     if max_model_len is None and "--max-model-len" not in flags:
         return context_length(verifier, engine_version=engine_version)
     return max_model_len

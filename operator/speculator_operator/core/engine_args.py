@@ -198,14 +198,15 @@ def fields_from(arguments: Iterable[Argument], refusals: Refusals = RAISED) -> A
 
 
 def flags_of(arguments: Iterable[Argument]) -> dict[str, str]:
-    """The last value of each option that was given whole, by the option's name; ``false`` for a ``--no-`` form."""
-    return {
-        argument.name: "false"
-        if argument.option.startswith("--no-") and not argument.name.startswith("--no-")
-        else " ".join(argument.values)
-        for argument in arguments
-        if argument.path is None
-    }
+    """The last value of each option, by its name: ``false`` for a ``--no-`` form, empty if given by dotted keys."""
+    return {argument.name: _last_value(argument) for argument in arguments}
+
+
+def _last_value(argument: Argument) -> str:
+    if argument.path is not None:
+        return ""
+    turned_off = argument.option.startswith("--no-") and not argument.name.startswith("--no-")
+    return "false" if turned_off else " ".join(argument.values)
 
 
 def check_env(variables: Iterable[api.EnvVar], settings: Settings = _POLICY_ALONE, refusals: Refusals = RAISED) -> None:
