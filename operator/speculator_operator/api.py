@@ -218,7 +218,7 @@ class Reason(StrEnum):
     DRAFT_TENSOR_PARALLEL_INVALID = "DraftTensorParallelInvalid"
     """The draft's tensor parallel size is neither 1 nor the verifier's."""
     PIPELINE_UNSUPPORTED = "PipelineUnsupported"
-    """The method doesn't work with pipeline parallelism."""
+    """The method doesn't work with pipeline parallelism, or there are more stages than layers."""
     CONTEXT_TOO_LONG = "ContextTooLong"
     """``--max-model-len`` is longer than the verifier's context."""
     METHOD_UNSUPPORTED = "MethodUnsupported"

@@ -11,7 +11,7 @@ import hashlib
 import inspect
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from speculator_operator import api
@@ -299,29 +299,45 @@ def _fetching(
     settings: Settings,
 ) -> list[Manifest]:
     """Init containers that bring the pod's models from object storage, as they were when they were resolved."""
-    return [
-        {
-            "name": f"fetch-{role}",
-            "image": pod_models.resolver_image(reference, settings),
-            "args": [
-                *("fetch", escaped(reference.uri), f"--into={pod_models.FOLDER}/{role}"),
-                *([f"--revision={identity.revision}"] if identity.revision else []),
-            ],
-            "env": [
-                *pod_models.resolver_settings(reference.kind, settings),
-                *pod_models.environment(resource.spec.model, {reference.kind}),
-            ],
-            "resources": RESOLVER_RESOURCES,
-            "securityContext": CONFINED,
-            "terminationMessagePolicy": "FallbackToLogsOnError",
-            "volumeMounts": [
-                {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - the container's own
-                {"name": role, "mountPath": f"{pod_models.FOLDER}/{role}"},
-            ],
-        }
-        for role, reference in folders.items()
-        if reference.kind in pod_models.STORED and (identity := models[role])
-    ]
+    containers = []
+    for role, reference in folders.items():
+        if reference.kind in pod_models.STORED and (identity := models[role]):
+            folder = f"{pod_models.FOLDER}/{role}"
+            command = ["fetch", reference.uri, f"--into={folder}"]
+            if identity.revision:
+                command.append(f"--revision={identity.revision}")
+            mount = {"name": role, "mountPath": folder}
+            containers.append(resolver_container(f"fetch-{role}", command, reference, [mount], resource, settings))
+    return containers
+
+
+def resolver_container(
+    name: str,
+    command: Sequence[str],
+    reference: Reference,
+    mounts: Sequence[Manifest],
+    resource: api.SpeculatorDeployment,
+    settings: Settings,
+) -> Manifest:
+    """A container that runs the operator's image, to read or to fetch what ``reference`` names.
+
+    Raises:
+        Refused: ``ResolverUnset``.
+    """
+    return {
+        "name": name,
+        "image": pod_models.resolver_image(reference, settings),
+        "args": [escaped(text) for text in command],
+        "env": [
+            *pod_models.resolver_settings(reference.kind, settings),
+            *pod_models.environment(resource.spec.model, {reference.kind}),
+        ],
+        "resources": RESOLVER_RESOURCES,
+        "securityContext": CONFINED,
+        # Where it ends without a word of its own, the last ones of its log are all that says why.
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+        "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}, *mounts],  # noqa: S108 - the container's own
+    }
 
 
 def _resources(spec: api.SpeculatorDeploymentSpec, gpus: int) -> Manifest:

@@ -17,16 +17,7 @@ from speculator_operator.reference import Reference
 from speculator_operator.settings import Settings
 
 from . import pod_models
-from .render import (
-    CONFINED,
-    CONTAINER,
-    RESOLVER_RESOURCES,
-    UNPRIVILEGED,
-    Manifest,
-    escaped,
-    object_labels,
-    object_metadata,
-)
+from .render import CONTAINER, UNPRIVILEGED, Manifest, object_labels, object_metadata, resolver_container
 
 #: A Job whose result nobody has fetched is removed after this time.
 KEPT_SECONDS = 600
@@ -39,7 +30,6 @@ def resolver_job(resource: api.SpeculatorDeployment, reference: Reference, setti
     Raises:
         Refused: ``ResolverUnset``.
     """
-    image = pod_models.resolver_image(reference, settings)
     spec = resource.spec
     folders = {_ROLE: reference} if reference.kind in pod_models.MOUNTED else {}
     command = ["read", reference.uri]
@@ -72,23 +62,9 @@ def resolver_job(resource: api.SpeculatorDeployment, reference: Reference, setti
                     **scheduling,
                     **UNPRIVILEGED,
                     "containers": [
-                        {
-                            "name": CONTAINER,
-                            "image": image,
-                            "args": [escaped(text) for text in command],
-                            "env": [
-                                *pod_models.resolver_settings(reference.kind, settings),
-                                *pod_models.environment(spec.model, {reference.kind}),
-                            ],
-                            "resources": RESOLVER_RESOURCES,
-                            "securityContext": CONFINED,
-                            # Where it crashes before it has reported, its last words are all that says why.
-                            "terminationMessagePolicy": "FallbackToLogsOnError",
-                            "volumeMounts": [
-                                {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - the container's own
-                                *pod_models.mounts(folders),
-                            ],
-                        }
+                        resolver_container(
+                            CONTAINER, command, reference, pod_models.mounts(folders), resource, settings
+                        )
                     ],
                     "volumes": [{"name": "tmp", "emptyDir": {}}, *pod_models.volumes(folders)],
                 },
