@@ -51,6 +51,10 @@ class _Readings:
     reported: dict[str, Snapshot] = field(default_factory=dict)
     troubles: dict[str, str] = field(default_factory=dict)
 
+    def want(self, name: str) -> None:
+        self.wanted.add(name)
+        self.unwanted.discard(name)
+
 
 class Sources:
     """``hub`` reads what is public."""
@@ -105,13 +109,13 @@ class Sources:
     async def _through_job(self, resource: SpeculatorDeployment, reference: Reference, readings: _Readings) -> Snapshot:
         wanted = resolver_job(resource, reference, self._settings)
         name = wanted["metadata"]["name"]
-        readings.wanted.add(name)
-        readings.unwanted.discard(name)
         if name in readings.reported:
+            readings.want(name)
             return readings.reported[name]
         job = await self._cluster.get("Job", resource.namespace, name)
         if conflict := plan.unowned(resource, (job,)):
             raise conflict
+        readings.want(name)  # only now: what is wanted no more is deleted
         if job is None or job["metadata"].get("deletionTimestamp"):
             if job is None:
                 await self._cluster.apply(wanted)
