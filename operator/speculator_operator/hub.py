@@ -43,7 +43,7 @@ from speculator_operator.api import Reason
 from speculator_operator.core.checkpoint import Snapshot
 from speculator_operator.core.config_file import CONFIG, MAX_BYTES, config_missing, parsed, quoted, too_large, words
 from speculator_operator.errors import OperatorError, Refused, Waiting
-from speculator_operator.reference import Reference
+from speculator_operator.reference import COMMIT, Reference
 from speculator_operator.sharing import Flights, Kept
 
 MAX_READS = 16
@@ -63,7 +63,6 @@ KEPT_BRANCHES = 1024
 KEPT_COMMITS = 512
 KEPT_BYTES = 16 * 1024 * 1024
 
-_COMMIT = re.compile(r"[0-9a-f]{40}")
 _REPOSITORY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,95}(/[A-Za-z0-9_][A-Za-z0-9._-]{0,95})?")
 _REVISION = re.compile(r"(?!.*\.\.)(?!\.)[^\x00-\x20\x7f~^:?*\[\\]{1,255}")
 _TOKEN = re.compile(r"[\x21-\x7e]{8,4096}")
@@ -185,7 +184,7 @@ class Hub:
 
     def _known(self, uri: str, wanted: str, max_age: float) -> Snapshot | None:
         asked, commit = self._branches.get((uri, wanted)) or (-math.inf, "")
-        if _COMMIT.fullmatch(wanted):
+        if COMMIT.fullmatch(wanted):
             commit = wanted
         elif self._clock() - asked >= max_age:
             return None
@@ -199,7 +198,7 @@ class Hub:
             self._raise_if_silent(uri, wanted)
             async with asyncio.timeout(self.timeout), self._slots, self._client() as client:
                 self._raise_if_silent(uri, wanted)
-                commit = wanted if _COMMIT.fullmatch(wanted) else await self._commit(client, uri, wanted)
+                commit = wanted if COMMIT.fullmatch(wanted) else await self._commit(client, uri, wanted)
                 contents = self._contents.get((uri, commit)) or await self._commits.join(
                     (uri, commit), lambda: self._read_commit(client, uri, commit)
                 )
@@ -244,7 +243,7 @@ class Hub:
         except (Refused, _TooLarge):
             raise _Unfit("has answered something else than a model's information") from None
         commit = information.get("sha")
-        if not isinstance(commit, str) or not _COMMIT.fullmatch(commit):
+        if not isinstance(commit, str) or not COMMIT.fullmatch(commit):
             raise _Unfit("has answered without a commit (sha)")
         self._branches.put((uri, revision), (asked, commit), len(uri) + len(revision) + len(commit))
         return commit

@@ -51,12 +51,10 @@ log = logging.getLogger(__name__)
 class _Failure:
     """Inputs that couldn't be resolved or applied, so that not every event of a child has it tried again.
 
-    ``memory`` is the accelerator's: it isn't among what names a revision, and a resource can fail by it. ``wait``
-    (seconds) is how long it isn't tried again.
+    ``wait`` (seconds) is how long it isn't tried again.
     """
 
-    revision: str
-    memory: int | str | None
+    inputs: str
     problem: OperatorError
     since: float
     wait: float
@@ -197,10 +195,10 @@ class Reconciler:
         self._raise_known(resource, name)
         key = resource.namespace, resource.name
         task = self._resolutions.get(key)
-        inputs = f"{name} {resource.spec.accelerator.memory}"
+        inputs = _inputs(resource, name)
         if task is None or task.get_name() != inputs:
             self._give_up(key)
-            read = _pinned_read(self._sources.of(resource, max_age=self._max_age(key, name, before)), name, before)
+            read = _pinned_read(self._sources.of(resource, max_age=self._max_age(key, inputs, before)), name, before)
             task = asyncio.create_task(resolve(resource, self._settings, read), name=inputs)
             self._resolutions[key] = task
         done, _ = await asyncio.wait({task}, timeout=PATIENCE_SECONDS)
@@ -218,14 +216,14 @@ class Reconciler:
                 await self._sources.forget(key)
             raise
 
-    def _max_age(self, key: Key, name: str, before: Mapping[str, Any]) -> float:
+    def _max_age(self, key: Key, inputs: str, before: Mapping[str, Any]) -> float:
         """How old what is known of the hub may be, in seconds.
 
         Whoever changed a resource may have changed its models just before; a resource that is looked at again wants
         what is newer than the last look; and of those that are new, many may have come at once.
         """
         failure = self._failures.get(key)
-        if failure and failure.revision == name:
+        if failure and failure.inputs == inputs:
             return min(self._clock() - failure.since, SHARED_SECONDS)
         return 0.0 if failure or before.get("resolved") else SHARED_SECONDS
 
@@ -242,18 +240,19 @@ class Reconciler:
     def _remember(self, resource: SpeculatorDeployment, name: str, problem: OperatorError) -> None:
         """Keeps a failure: one that only a change can end is looked at again after a long time, and one that may end
         by itself sooner, after a time that doubles from try to try. What was told to wait waits as told."""
-        key, wait = (resource.namespace, resource.name), self._settings.reread_interval
+        key, inputs = (resource.namespace, resource.name), _inputs(resource, name)
+        wait = self._settings.reread_interval
         if isinstance(problem, Waiting):
             wait, before = problem.retry_after, self._failures.get(key)
-            again = before and (before.revision, before.problem.reason) == (name, problem.reason)
+            again = before and (before.inputs, before.problem.reason) == (inputs, problem.reason)
             if before and again and problem.reason not in _TOLD_WHEN:
                 wait = max(wait, min(2 * before.wait, RETRY_MOST_SECONDS))
-        self._failures[key] = _Failure(name, resource.spec.accelerator.memory, problem, self._clock(), wait)
+        self._failures[key] = _Failure(inputs, problem, self._clock(), wait)
 
     def _raise_known(self, resource: SpeculatorDeployment, name: str) -> None:
-        """Raises what the inputs of this name have failed with, while it isn't time to try again."""
+        """Raises what the inputs have failed with, while it isn't time to try again."""
         failure = self._failures.get((resource.namespace, resource.name))
-        same = failure and (failure.revision, failure.memory) == (name, resource.spec.accelerator.memory)
+        same = failure and failure.inputs == _inputs(resource, name)
         if failure and same and self._clock() < failure.since + failure.wait:
             raise failure.problem.with_traceback(None) from None  # it would grow with each pass
 
@@ -354,6 +353,11 @@ def _own_status(body: Manifest) -> Manifest:
     if "conditions" in content:
         content["conditions"] = [condition for condition in content["conditions"] if condition["type"] in types]
     return content
+
+
+def _inputs(resource: SpeculatorDeployment, name: str) -> str:
+    """Names what a resolution is of: beside what names a revision, the accelerators' memory, which it can fail by."""
+    return f"{name} {resource.spec.accelerator.memory}"
 
 
 def _revision_served(resource: SpeculatorDeployment, deployment: Manifest) -> str:

@@ -27,6 +27,9 @@ _IMAGE = r"[a-z0-9][a-z0-9.:_-]*(/[a-z0-9][a-z0-9._-]*)+(:[A-Za-z0-9_][A-Za-z0-9
 _DIGEST = r"@sha256:[a-f0-9]{64}"
 _BUCKET = r"[a-z0-9][a-z0-9._-]{1,61}[a-z0-9]"
 
+#: What a revision of the hub is pinned to.
+COMMIT = re.compile(r"[0-9a-f]{40}")
+
 REPOSITORY_PATTERN = f"^{_REPOSITORY}$"
 REVISION_PATTERN = f"^{_REVISION}$"
 #: All of them; patterns keep to what Go's and Rust's expressions have in common, for both read them.

@@ -22,7 +22,7 @@ from speculator_operator.core.checkpoint import Snapshot
 from speculator_operator.core.config_file import MAX_BYTES as MAX_CONFIG_BYTES
 from speculator_operator.core.config_file import parsed, without_details
 from speculator_operator.errors import OperatorError, Refused, Waiting
-from speculator_operator.reference import Kind, Reference
+from speculator_operator.reference import COMMIT, Kind, Reference
 
 #: Of a termination message. Source: MaxContainerTerminationMessageLength in k8s.io/kubernetes/pkg/kubelet/container.
 MAX_BYTES = 4096
@@ -32,8 +32,6 @@ MAX_WAIT_SECONDS = 3600.0
 MAX_NAMED = 8
 
 _MARK = "speculators.dev/report/v1"
-_SHARD = re.compile(r"(.*)-\d{5,}-of-\d{5,}(\.[a-z]+)")
-_COMMIT = re.compile(r"[0-9a-f]{40}")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 #: What reading a model can fail with. Anything else isn't a reader's to say.
 _REASONS = frozenset(
@@ -71,7 +69,7 @@ def unpacked(text: str, reference: Reference) -> Snapshot:
                 raise ValueError("it says no time to wait")
             raise Waiting(_reason(reason), message[:MAX_MESSAGE], retry_after=min(max(after, 1.0), MAX_WAIT_SECONDS))
         case {"uri": str(uri), "revision": str(revision), "config": dict(config), "files": files}:
-            pin = _COMMIT if reference.kind is Kind.HUB else _DIGEST
+            pin = COMMIT if reference.kind is Kind.HUB else _DIGEST
             moved = pin.fullmatch(reference.revision or "") and revision != reference.revision
             if uri != reference.uri or moved or not pin.fullmatch(revision):
                 raise ValueError("it is of something else than was asked for")
@@ -121,14 +119,8 @@ def _weights(files: Mapping[str, int] | None) -> dict[str, int] | None:
     """The files of weights, the shards of one set as one file of their size; of those in pickles, a few."""
     if files is None:
         return None
-    merged: dict[str, int] = {}
-    for name, size in sorted(files.items()):
-        if name.endswith(".safetensors"):
-            shard = _SHARD.fullmatch(name)
-            whole = f"{shard[1]}{shard[2]}" if shard else name
-            merged[whole] = merged.get(whole, 0) + size
     pickled = weight_files.pickled(files)[:MAX_NAMED]
-    return {**merged, **{name: files[name] for name in pickled}}
+    return {**weight_files.merged(files), **{name: files[name] for name in pickled}}
 
 
 def _written(document: Mapping[str, Any]) -> str:

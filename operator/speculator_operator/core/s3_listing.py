@@ -73,7 +73,7 @@ def loaded(objects: Iterable[Listed]) -> list[Listed]:
     """Those that an engine loads: of weights that are there twice, or in pickles as well, only the ones it takes."""
     by_name = {item.name: item for item in objects if _NAME.fullmatch(item.name)}
     sizes = {name: item.size for name, item in by_name.items()}
-    weights = weight_files.safetensors(sizes) or weight_files.pickled(sizes, read=True)
+    weights = weight_files.safetensors(sizes) or weight_files.unpickled(sizes)
     return [item for name, item in by_name.items() if name in weights or _BESIDE_WEIGHTS.fullmatch(name)]
 
 

@@ -66,16 +66,26 @@ def adapter_only(files: Mapping[str, int]) -> bool:
     return bool(names) and all(name.startswith("adapter_model.") for name in names)
 
 
-def pickled(files: Iterable[str], *, read: bool = False) -> list[str]:
-    """Files with pickled weights; with ``read``, only those that the engine would read."""
-    endings = _PICKLED_AND_READ if read else _PICKLED
-    return sorted(name for name in files if name.endswith(endings) and "/" not in name and name not in _NO_WEIGHTS)
+def merged(files: Mapping[str, int]) -> dict[str, int]:
+    """The safetensors files, and their sizes in bytes: the shards of a set as one file, which is as large as they."""
+    sizes: dict[str, int] = {}
+    for name, size in sorted(files.items()):
+        if name.endswith(".safetensors"):
+            shard = _SHARD.fullmatch(name)
+            whole = f"{shard[1]}.safetensors" if shard else name
+            sizes[whole] = sizes.get(whole, 0) + size
+    return sizes
+
+
+def pickled(files: Iterable[str]) -> list[str]:
+    """Files with pickled weights, whether the engine would read them or not."""
+    return sorted(name for name in files if name.endswith(_PICKLED) and "/" not in name and name not in _NO_WEIGHTS)
 
 
 def unpickled(files: Mapping[str, int]) -> dict[str, int]:
     """The pickled files that the engine would read where there are no safetensors, and their sizes in bytes."""
     for ending in _PICKLED_AND_READ:
-        if names := [name for name in pickled(files, read=True) if name.endswith(ending)]:
+        if names := [name for name in pickled(files) if name.endswith(ending)]:
             return {name: files[name] for name in names}
     return {}
 
