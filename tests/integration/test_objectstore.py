@@ -380,11 +380,11 @@ async def test_a_folder_that_cannot_take_it_is_named(
     error = await failure(store(object_store).fetch(draft, revision, tmp_path))
     assert (error.reason, "'file'" in error.message) == ("VolumeUnusable", True)
 
-    full = Path("/dev/full")
     (tmp_path / "draft" / PARTIAL).mkdir(parents=True)
 
-    def fill(_: str) -> None:
-        (tmp_path / "draft" / PARTIAL / "merges.txt").symlink_to(full)
+    def fill(text: str) -> None:
+        if text.startswith("Fetching"):  # before any of the files is opened
+            (tmp_path / "draft" / PARTIAL / "merges.txt").symlink_to("/dev/full")
 
     error = await failure(store(object_store).fetch(draft, revision, tmp_path / "draft", say=fill))
     assert (error.reason, "Give it more room" in error.message) == ("VolumeUnusable", True)
