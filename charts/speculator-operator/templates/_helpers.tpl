@@ -1,0 +1,33 @@
+{{- define "speculator-operator.fullname" -}}
+{{- if .Values.fullnameOverride -}}
+{{- .Values.fullnameOverride | trunc 52 | trimSuffix "-" -}}
+{{- else if contains "speculator-operator" .Release.Name -}}
+{{- .Release.Name | trunc 52 | trimSuffix "-" -}}
+{{- else -}}
+{{- printf "%s-speculator-operator" .Release.Name | trunc 52 | trimSuffix "-" -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "speculator-operator.selectorLabels" -}}
+app.kubernetes.io/name: speculator-operator
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end -}}
+
+{{- define "speculator-operator.labels" -}}
+{{ include "speculator-operator.selectorLabels" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
+{{- end -}}
+
+{{- define "speculator-operator.serviceAccountName" -}}
+{{- .Values.serviceAccount.name | default (include "speculator-operator.fullname" .) -}}
+{{- end -}}
+
+{{- define "speculator-operator.image" -}}
+{{- $reference := printf "%s:%s" .Values.image.repository (.Values.image.tag | default .Chart.AppVersion) -}}
+{{- if .Values.image.digest -}}
+{{- $reference = printf "%s@%s" .Values.image.repository .Values.image.digest -}}
+{{- end -}}
+{{- $reference -}}
+{{- end -}}
