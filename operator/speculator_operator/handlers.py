@@ -8,8 +8,10 @@ anyway.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import itertools
 import logging
+import os
 import random
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
@@ -96,7 +98,7 @@ def register(
 
     @kopf.on.login(registry=registry)
     async def log_in(**context: Any) -> kopf.ConnectionInfo | None:
-        return kopf.login_with_kubeconfig(**context) or kopf.login_with_service_account(**context)
+        return kopf.login_with_kubeconfig(**context) or _at_its_address(kopf.login_with_service_account(**context))
 
     @kopf.on.event(api.GROUP, api.VERSION, api.PLURAL, registry=registry)
     async def resource_changed(namespace: str | None, name: str, event: kopf.RawEvent, **_: Any) -> None:
@@ -114,6 +116,14 @@ def register(
 
     for child in CHILDREN:
         kopf.on.event(*child, labels={api.NAME_LABEL: kopf.PRESENT}, registry=registry)(child_changed)
+
+
+def _at_its_address(pod: kopf.ConnectionInfo | None) -> kopf.ConnectionInfo | None:
+    """The API server at the address that each pod is told, as every client has it: kopf would ask the cluster's DNS."""
+    host, port = (os.environ.get(f"KUBERNETES_SERVICE_{part}") for part in ("HOST", "PORT"))
+    if pod is None or not host:
+        return pod
+    return dataclasses.replace(pod, server=f"https://{f'[{host}]' if ':' in host else host}:{port or 443}")
 
 
 def settings() -> kopf.OperatorSettings:

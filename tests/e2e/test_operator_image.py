@@ -11,14 +11,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 import yaml
 
 from tests.e2e.conftest import CRD, RealCluster
 from tests.support.eventually import eventually
-from tests.support.forward import forwarded
 from tools import build_image
 from tools.localcluster import operator_image as built
 from tools.localcluster.node import NodeUnavailable, check_machine
@@ -199,12 +197,8 @@ def test_a_restricted_pod_prints_the_crd_and_resolves_a_checkpoint(
 
 @pytest.fixture
 def installed(real_cluster: RealCluster, operator_image: str, namespace: str) -> Iterator[None]:
-    """The operator as the project's files install it, for one namespace.
-
-    The node has no proxy and no DNS, so that the API server's name leads to the gateway, and from there to it.
-    """
+    """The operator as the project's files install it, for one namespace."""
     control_plane = real_cluster.control_plane
-    server = urlsplit(control_plane.url)
     documents = [
         document
         for folder in ("rbac", "operator")
@@ -212,22 +206,16 @@ def installed(real_cluster: RealCluster, operator_image: str, namespace: str) ->
         for document in yaml.safe_load_all(path.read_text())
     ]
     documents.sort(key=lambda document: document["kind"] != "Namespace")
-    name = "kubernetes.default.svc"
-    environment = {"KUBERNETES_SERVICE_HOST": name, "SPECULATOR_HF_ENDPOINT": real_cluster.hub.url}
-    gateway = real_cluster.node.gateway
-    with forwarded((gateway, 443), (str(server.hostname), server.port or 443)):
-        for document in documents:
-            if document["kind"] == "Deployment":
-                pod = document["spec"]["template"]["spec"]
-                pod["hostAliases"] = [{"ip": gateway, "hostnames": [name]}]
-                (container,) = pod["containers"]
-                container |= {"image": operator_image, "imagePullPolicy": "Never", "args": ["run", "-n", namespace]}
-                container["env"] = [{"name": key, "value": value} for key, value in environment.items()]
-            control_plane.apply(document)
-        try:
-            yield
-        finally:
-            control_plane.kubectl("delete", "-f", str(CONFIG / "operator"), "-f", str(CONFIG / "rbac"), "--timeout=90s")
+    for document in documents:
+        if document["kind"] == "Deployment":
+            (container,) = document["spec"]["template"]["spec"]["containers"]
+            container |= {"image": operator_image, "imagePullPolicy": "Never", "args": ["run", "-n", namespace]}
+            container["env"] = [{"name": "SPECULATOR_HF_ENDPOINT", "value": real_cluster.hub.url}]
+        control_plane.apply(document)
+    try:
+        yield
+    finally:
+        control_plane.kubectl("delete", "-f", str(CONFIG / "operator"), "-f", str(CONFIG / "rbac"), "--timeout=90s")
 
 
 @pytest.mark.usefixtures("installed")

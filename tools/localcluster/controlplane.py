@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import ipaddress
 import json
 import secrets
 import shutil
@@ -28,6 +29,8 @@ START_SECONDS = 90.0
 POLL_SECONDS = 0.1
 ADMIN = "admin"
 LOOPBACK = "127.0.0.1"
+#: Each control plane takes one of these for Services, so that several don't meet on the same machine.
+SERVICE_NETWORKS = ipaddress.ip_network("10.96.0.0/12")
 
 #: ``--for=condition`` fails where there are no conditions yet.
 ESTABLISHED = '--for=jsonpath={.status.conditions[?(@.type=="Established")].status}=True'
@@ -78,6 +81,10 @@ class ControlPlane:
         self.url = ""
         self.token = self._tokens[ADMIN]
         """The administrator's."""
+        network = secrets.randbelow(2 ** (24 - SERVICE_NETWORKS.prefixlen)) << 8
+        self._services = ipaddress.ip_network((int(SERVICE_NETWORKS.network_address) + network, 24))
+        self.service_address = str(self._services[1])
+        """The Service ``kubernetes``': where pods look for the API server (at port 443)."""
 
     @property
     def ca(self) -> Path:
@@ -232,7 +239,7 @@ class ControlPlane:
             "--service-account-issuer": "https://kubernetes.default.svc",
             "--service-account-key-file": key,
             "--service-account-signing-key-file": key,
-            "--service-cluster-ip-range": "10.96.0.0/16",
+            "--service-cluster-ip-range": self._services,
             "--kubelet-preferred-address-types": "InternalIP,Hostname",
         }
         if self._address == LOOPBACK:

@@ -1,7 +1,8 @@
 """A real node on this machine: containerd, runc, CNI plugins and a kubelet, which run real containers.
 
 Pods get addresses of a bridge that only this node has; the host reaches them directly, and they reach the host at
-``Node.gateway``. There is no kube-proxy and no cluster DNS: Services have addresses, and nobody answers there.
+``Node.gateway``. There is no kube-proxy and no cluster DNS: Services have addresses, and nobody answers there, but for
+the API server at its own.
 
 Nothing is installed. What runs is in a temporary folder, and images come out of the cache as hard links, so that
 several nodes can run from it at once. Containers outlive containerd by design, so stopping looks for what is left.
@@ -29,10 +30,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import urlsplit
 
 from tools.localcluster import image, packages
 from tools.localcluster.binaries import BuildFailed, binary, cache, ensure
 from tools.localcluster.controlplane import ControlPlane, KubectlFailed
+from tools.localcluster.forward import forwarded
 from tools.localcluster.processes import ProcessDied, Processes, TerminatedByExit
 
 START_SECONDS = 90.0
@@ -152,6 +155,10 @@ class Node:
         cleanup.callback(_remove_bridge, bridge)
         _run(["ip", "address", "add", f"{self.gateway}/{network.prefixlen}", "dev", bridge])
         _run(["ip", "link", "set", bridge, "up"])
+        service = self._control_plane.service_address
+        _run(["ip", "address", "add", f"{service}/32", "dev", bridge])
+        server = urlsplit(self._control_plane.url)
+        cleanup.enter_context(forwarded((service, 443), (str(server.hostname), server.port or 443)))
         configuration = {
             "cniVersion": "1.0.0",
             "name": bridge,
