@@ -136,6 +136,10 @@ check: verify test conformance e2e ## Everything: this is the test command
 demo: venv ## The main job from start to end (KEEP=1 leaves the cluster up; CLUSTER=kind; KUBECONFIG=... with ENGINE_IMAGE=...)
 	$(BIN)/python -m tools.demo
 
+.PHONY: playground
+playground: venv ## A cluster with the operator's image on it, to go through docs/tutorial.md with (until Ctrl-C)
+	$(BIN)/python -m tools.playground
+
 .PHONY: bench
 bench: venv ## 200 resources at once on a real API server: seconds, writes, memory
 	$(BIN)/python -m bench.converge
