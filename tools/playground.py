@@ -54,7 +54,7 @@ def values(hub: str) -> dict[str, Any]:
 def prepare(folder: Path, control_plane: ControlPlane, hub: str, *, namespace: str = "default") -> dict[str, str]:
     """Fills a folder with what a shell needs, and returns the variables that it has to have.
 
-    ``env`` sets them; ``kubeconfig`` is the administrator's; ``bin`` has the programs; ``values.yaml`` is for the chart.
+    ``env`` sets them, ``kubeconfig`` is the administrator's, ``bin`` has programs, and ``values.yaml`` is the chart's.
     """
     programs = folder / "bin"
     programs.mkdir(parents=True)
