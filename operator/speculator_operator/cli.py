@@ -1,7 +1,8 @@
 """The command line, installed as ``speculator-operator`` and as ``kubectl-speculator``.
 
-Exit codes: 0; 1 undetermined (a hub or a file that can't be read; of ``check --strict``, warnings as well); 2 the input
-is refused, with ``REASON: message`` on standard error (of ``check``, in what it prints); 64 wrong usage.
+Exit codes: 0; 1 undetermined (a hub or a file that can't be read; of ``check --strict``, warnings as well; of ``run``,
+whatever ended it but being told to, such as a lease that is lost); 2 the input is refused, with ``REASON: message`` on
+standard error (of ``check``, in what it prints; of ``run``, the cluster is too old); 64 wrong usage.
 """
 
 from __future__ import annotations
@@ -199,7 +200,7 @@ def _json_object(text: str) -> dict[str, Any]:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from .run import run  # kopf and the Kubernetes client take a second to import, which no other command needs
+    from .run import ClusterTooOld, run  # kopf and the Kubernetes client take a second to import: no other needs them
 
     logging.basicConfig(
         level=logging.DEBUG if arguments.verbose else logging.INFO,
@@ -211,7 +212,11 @@ def _run(arguments: argparse.Namespace) -> int:
     settings = _settings({**os.environ, **{name: value for name, value in given.items() if value}})
     for name, value in settings:
         _print(f"{name} = {written(value)}", to=sys.stderr)
-    asyncio.run(run(settings, arguments.namespace or ()))
+    try:
+        asyncio.run(run(settings, arguments.namespace or ()))
+    except ClusterTooOld as problem:
+        _print(str(problem), to=sys.stderr)
+        return EXIT_REFUSED
     return 0
 
 

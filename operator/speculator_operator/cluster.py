@@ -13,7 +13,7 @@ import os
 import re
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -43,6 +43,7 @@ _PATHS = {
     "ControllerRevision": "/apis/apps/v1/namespaces/{}/controllerrevisions",
     "Deployment": "/apis/apps/v1/namespaces/{}/deployments",
     "Job": "/apis/batch/v1/namespaces/{}/jobs",
+    "Lease": "/apis/coordination.k8s.io/v1/namespaces/{}/leases",
     "Event": "/apis/events.k8s.io/v1/namespaces/{}/events",
     "Pod": "/api/v1/namespaces/{}/pods",
     "Service": "/api/v1/namespaces/{}/services",
@@ -55,26 +56,43 @@ _REQUESTS = Counter("rest_client_requests_total", "Requests to the API server", 
 log = logging.getLogger(__name__)
 
 
+#: Some distributions' minor version is ``30+``.
+_DIGITS = re.compile(r"\d{1,4}")
+
 #: Server-side apply of a field that the kind doesn't have is answered as if it were the server's own fault.
 _UNTYPED = "failed to create typed patch object"
 
 
 class ClusterError(OSError):
-    """The API server didn't do what was asked, for a reason that isn't the resource's: worth trying again."""
+    """The API server didn't do what was asked, for a reason that isn't the resource's: worth trying again.
+
+    ``status`` is the HTTP status of its answer, None where none came.
+    """
+
+    def __init__(self, message: str, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class NotLeading(ClusterError):
+    """This replica may not write any more. Nothing was sent."""
 
 
 class Cluster:
     """Calls to the API server. Made by ``connect``."""
 
-    def __init__(self, client: ApiClient, *, in_flight: int) -> None:
+    def __init__(self, client: ApiClient, *, in_flight: int, may_write: Callable[[], bool]) -> None:
         self._client = client
+        self._may_write = may_write
         self._slots = asyncio.Semaphore(in_flight)
         self._echoes: deque[tuple[str, str]] = deque(maxlen=ECHOES)
 
     @classmethod
     @asynccontextmanager
-    async def connect(cls, *, in_flight: int) -> AsyncIterator[Self]:
+    async def connect(cls, *, in_flight: int, may_write: Callable[[], bool] = lambda: True) -> AsyncIterator[Self]:
         """A connection as ``KUBECONFIG`` or ``~/.kube/config`` says, or where neither is, a pod's service account.
+
+        ``may_write`` is asked right before each write is sent.
 
         Raises:
             ClusterError: none of them says anything that can be used.
@@ -94,7 +112,16 @@ class Cluster:
         configuration.client_session_kwargs = {"trust_env": False, "cookie_jar": aiohttp.DummyCookieJar()}
         async with ApiClient(configuration) as client:
             client.user_agent = MANAGER
-            yield cls(client, in_flight=in_flight)
+            yield cls(client, in_flight=in_flight, may_write=may_write)
+
+    async def version(self) -> tuple[int, int]:
+        """The API server's major and minor version."""
+        found = await self._call("GET", "/version") or {}
+        numbers = [_DIGITS.match(str(found.get(part, ""))) for part in ("major", "minor")]
+        if not all(numbers):
+            raise ClusterError(f"GET /version: {str(found)[:200]} is no version")
+        major, minor = (int(number[0]) for number in numbers if number)
+        return major, minor
 
     async def serves_resource(self) -> bool:
         """Whether the custom resource definition is installed."""
@@ -138,6 +165,25 @@ class Cluster:
     def echoes(self, body: Mapping[str, Any]) -> bool:
         """Whether an object is as our own write left it, so that a watch that shows it tells us nothing."""
         return _state(body) in self._echoes
+
+    async def create(self, manifest: Manifest) -> Manifest:
+        """Makes an object that isn't there yet.
+
+        Raises:
+            ClusterError: it is there (409).
+        """
+        path = _PATHS[manifest["kind"]].format(manifest["metadata"]["namespace"])
+        return await self._call("POST", path, body=manifest) or {}
+
+    async def replace(self, manifest: Manifest) -> Manifest:
+        """Writes over an object that nobody has changed since it was read.
+
+        Raises:
+            ClusterError: somebody has (409), or it is gone (404).
+        """
+        metadata = manifest["metadata"]
+        path = f"{_PATHS[manifest['kind']].format(metadata['namespace'])}/{metadata['name']}"
+        return await self._call("PUT", path, body=manifest) or {}
 
     async def delete(self, kind: str, namespace: str, name: str, *, uid: str) -> None:
         """Deletes the object if it is still the one of this uid."""
@@ -184,6 +230,8 @@ class Cluster:
     ) -> Manifest | None:
         what = f"{method} {path.partition('?')[0]}"
         async with self._slots:
+            if method != "GET" and not self._may_write():
+                raise NotLeading(f"{what}: not sent, since this replica does not lead any more")
             try:
                 async with asyncio.timeout(CALL_SECONDS):
                     status, content = await self._send(method, path, body, content_type)
@@ -199,7 +247,7 @@ class Cluster:
         said = _message(content)
         if method != "GET" and _is_refusal(status, said):
             raise Refused(Reason.CHILD_REFUSED, f"The API server refuses an object: {said}")
-        raise ClusterError(f"{what}: HTTP {status}: {said}")
+        raise ClusterError(f"{what}: HTTP {status}: {said}", status)
 
     async def _send(
         self, method: str, path: str, body: Mapping[str, Any] | None, content_type: str

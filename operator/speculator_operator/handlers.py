@@ -10,21 +10,24 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import itertools
-import logging
 import os
 import random
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
+import aiohttp
 import kopf
 
-from . import api
+from . import api, watches
+from .watches import Watches
 from .workqueue import Key, WorkQueue
 
 #: A watch is asked anew this often, and taken for dead if it is silent for longer than the bookmarks' minute.
 WATCH_SECONDS = 300
 SILENCE_SECONDS = 150
 RETRY_SECONDS = (0.5, 1, 2, 5, 10, 20)
+#: A watch that has asked for nothing for so long is dead: its end, a silence after it, and a pause come to less.
+DEAD_SECONDS = 600.0
 
 CHILDREN = (
     ("apps", "v1", "deployments"),
@@ -33,8 +36,6 @@ CHILDREN = (
     ("", "v1", "services"),
     ("", "v1", "pods"),
 )
-
-log = logging.getLogger(__name__)
 
 
 class _Backoffs:
@@ -55,6 +56,40 @@ class _NoLastHandled(kopf.DiffBaseStorage):
 
     def store(self, **_: Any) -> None:
         """Nothing."""
+
+
+class _Sessions:
+    """HTTP sessions for kopf, each with the credentials of a login, whose requests ``Watches`` is told of.
+
+    kopf closes them as well, but not where it is cancelled.
+    """
+
+    def __init__(self, seen: Watches) -> None:
+        self._seen = seen
+        self._last: kopf.ConnectionInfo | None = None
+        self._opened: list[aiohttp.ClientSession] = []
+
+    def open(self, login: kopf.ConnectionInfo) -> kopf.AiohttpSession | None:
+        """None for credentials that had a session already: they were refused, and kopf can't tell by the session."""
+        if login == self._last:
+            return None
+        self._last = login
+        session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, ssl=login.as_ssl_context()),
+            headers=login.as_http_headers(),
+            proxy=login.proxy_url,
+            trust_env=login.trust_env,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            trace_configs=[self._seen.trace()],
+        )
+        self._opened = [it for it in self._opened if not it.closed] + [session]
+        return kopf.AiohttpSession(
+            server=login.server, default_namespace=login.default_namespace, aiohttp_session=session
+        )
+
+    async def close(self) -> None:
+        for session in self._opened:
+            await session.close()
 
 
 class Watched:
@@ -95,10 +130,6 @@ def register(
         # What is listed, rather than told of as a change, may stand for changes that the watch missed.
         if event["type"] not in ("ADDED", "MODIFIED") or not echoes(event["object"]):
             queue.add(key)
-
-    @kopf.on.login(registry=registry)
-    async def log_in(**context: Any) -> kopf.ConnectionInfo | None:
-        return kopf.login_with_kubeconfig(**context) or _at_its_address(kopf.login_with_service_account(**context))
 
     @kopf.on.event(api.GROUP, api.VERSION, api.PLURAL, registry=registry)
     async def resource_changed(namespace: str | None, name: str, event: kopf.RawEvent, **_: Any) -> None:
@@ -141,19 +172,47 @@ def settings() -> kopf.OperatorSettings:
     for child in CHILDREN:
         configured.watching.label_selectors[child] = api.NAME_LABEL
     configured.scanning.disabled = True
-    configured.process.ultimate_exiting_timeout = 10
+    configured.process.ultimate_exiting_timeout = None  # whoever ends the process sees to that
     return configured
 
 
-async def watch(registry: kopf.OperatorRegistry, namespaces: Collection[str]) -> None:
-    """Watches until the process is told to end. No namespaces are all of them."""
-    await kopf.operator(
-        registry=registry,
-        settings=settings(),
-        standalone=True,
-        clusterwide=not namespaces,
-        namespaces=namespaces,
-    )
+def watched_by(namespaces: Collection[str]) -> set[str]:
+    """The names of the watches that ``watch`` begins."""
+    plurals = (api.PLURAL, *(plural for *_, plural in CHILDREN))
+    return {watches.name(plural, namespace) for plural in plurals for namespace in namespaces or (None,)}
+
+
+async def watch(
+    registry: kopf.OperatorRegistry,
+    namespaces: Collection[str],
+    seen: Watches,
+    *,
+    begun: Callable[[], None] = lambda: None,
+) -> None:
+    """Watches until it is cancelled, or gives up. No namespaces are all of them.
+
+    ``begun`` is called once kopf has taken the process's signals for itself.
+    """
+    sessions = _Sessions(seen)
+
+    @kopf.on.login(registry=registry)
+    async def log_in(**context: Any) -> kopf.AiohttpSession | None:
+        login = kopf.login_with_kubeconfig(**context) or _at_its_address(kopf.login_with_service_account(**context))
+        return sessions.open(login) if login else None
+
+    others = asyncio.all_tasks()
+    try:
+        tasks = await kopf.spawn_tasks(
+            registry=registry,
+            settings=settings(),
+            standalone=True,
+            clusterwide=not namespaces,
+            namespaces=namespaces,
+        )
+        begun()
+        await kopf.run_tasks(tasks, ignored=others)
+    finally:
+        await sessions.close()
 
 
 async def resync(queue: WorkQueue[Key], watched: Watched, interval: float) -> None:

@@ -87,8 +87,16 @@ class Settings(BaseModel):
     """How often ready pods' metrics are read."""
     acceptance_window: Seconds = 300.0
     """What acceptance in status is an average over."""
-    metrics_port: Annotated[int, Field(ge=1024, le=65535)] | None = None
-    """Where the operator's own metrics are served; nowhere by default."""
+    http_port: Annotated[int, Field(ge=1024, le=65535)] | None = None
+    """Where `/healthz`, `/readyz` and the operator's own `/metrics` are served; nowhere by default."""
+    leader_election: bool = False
+    """Whether several replicas agree by a Lease on which one works. Without it, there may be one replica only."""
+    lease_name: ObjectName = "speculator-operator"
+    """The Lease's name."""
+    lease_namespace: ObjectName | None = None
+    """The Lease's namespace; the operator's own, where it runs in a pod."""
+    lease_seconds: Annotated[int, Field(ge=3, le=600)] = 15
+    """How long the others wait for a leader that says nothing. It ends by itself after two thirds of that."""
     resolver_image: Image | None = None
     """The operator's own image, with a tag or a digest: for the Jobs that read what isn't public, and to fetch weights
     from object storage."""

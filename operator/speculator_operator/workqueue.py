@@ -10,7 +10,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Awaitable, Callable, Hashable
+from collections.abc import Awaitable, Callable, Hashable, Mapping
 from typing import Generic, TypeVar
 
 from prometheus_client import Counter, Gauge, Histogram
@@ -38,7 +38,8 @@ class WorkQueue(Generic[K]):
         self._jitter = jitter
         self._ready: asyncio.Queue[K] = asyncio.Queue()
         self._since: dict[K, float] = {}
-        self._running: set[K] = set()
+        self._running: dict[K, float] = {}
+        self._moved = time.monotonic()
         self._again: set[K] = set()
         self._timers: dict[K, asyncio.TimerHandle] = {}
         self._failures: dict[K, int] = {}
@@ -47,6 +48,21 @@ class WorkQueue(Generic[K]):
     def idle(self) -> bool:
         """Whether no key waits for a pass now, and no pass runs. Keys that wait for a time don't count."""
         return not self._since and not self._running
+
+    @property
+    def running(self) -> Mapping[K, float]:
+        """When the passes that run now began, in monotonic seconds."""
+        return self._running
+
+    @property
+    def waiting(self) -> int:
+        """How many keys wait for a pass now. Keys that wait for a time don't count."""
+        return len(self._since)
+
+    @property
+    def moved(self) -> float:
+        """When a pass last began, or the queue last began to fill, in monotonic seconds."""
+        return self._moved
 
     def add(self, key: K) -> None:
         """Asks for a pass as soon as possible; for a key whose last pass failed, after a moment at the least."""
@@ -61,7 +77,10 @@ class WorkQueue(Generic[K]):
         if key in self._running:
             self._again.add(key)
         elif key not in self._since:
-            self._since[key] = time.monotonic()
+            now = time.monotonic()
+            if not self._since:
+                self._moved = now
+            self._since[key] = now
             self._ready.put_nowait(key)
             _ADDS.inc()
             _DEPTH.set(len(self._since))
@@ -84,10 +103,10 @@ class WorkQueue(Generic[K]):
     async def _work(self, process: Callable[[K], Awaitable[float | None]]) -> None:
         while True:
             key = await self._ready.get()
-            started = time.monotonic()
+            started = self._moved = time.monotonic()
             _QUEUED.observe(started - self._since.pop(key))
             _DEPTH.set(len(self._since))
-            self._running.add(key)
+            self._running[key] = started
             try:
                 wait = await process(key)
                 self._failures.pop(key, None)
@@ -100,7 +119,7 @@ class WorkQueue(Generic[K]):
                     log.exception("%s: pass %d in a row failed, the next is in %.1f s", key, failures, wait)
                 _RETRIES.inc()
             finally:
-                self._running.discard(key)
+                del self._running[key]
                 _WORKED.observe(time.monotonic() - started)
             if wait is not None:
                 self.add_after(key, wait)

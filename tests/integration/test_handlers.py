@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ import pytest
 
 from speculator_operator import handlers
 from speculator_operator.handlers import Watched
+from speculator_operator.watches import Watches
 from speculator_operator.workqueue import WorkQueue
 from tests.support.apiproxy import ApiProxy
 from tests.support.eventually import eventually_async
@@ -34,6 +36,7 @@ class Watching:
     namespace: str
     watched: Watched
     woken: list[Key]
+    watches: Watches
     own: str = "no annotation"
     """Of this annotation, what shows an object is taken for an echo."""
 
@@ -67,7 +70,7 @@ def kubeconfig(cluster: ControlPlane, proxy: ApiProxy, monkeypatch: pytest.Monke
 async def begun(cluster: ControlPlane, namespace: str) -> AsyncIterator[Watching]:
     """No fixture: when kopf ends, it cancels every task of the loop that is younger than itself."""
     queue: WorkQueue[Key] = WorkQueue()
-    made = Watching(cluster, namespace, Watched(), [])
+    made = Watching(cluster, namespace, Watched(), [], Watches(handlers.watched_by([namespace]), time.monotonic))
 
     async def process(key: Key) -> None:
         made.woken.append(key)
@@ -76,7 +79,7 @@ async def begun(cluster: ControlPlane, namespace: str) -> AsyncIterator[Watching
     handlers.register(registry, queue, made.watched, echoes=made.echoes)
     tasks = [
         asyncio.create_task(queue.run(process, 2)),
-        asyncio.create_task(handlers.watch(registry, [namespace])),
+        asyncio.create_task(handlers.watch(registry, [namespace], made.watches)),
     ]
     try:
         yield made

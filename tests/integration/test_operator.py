@@ -401,7 +401,7 @@ def test_an_operator_that_is_there_before_its_definition_waits_for_it(hub: Hub, 
         grant(cluster)
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = free.getsockname()[1]
-        settings = {"hf_endpoint": hub.url, "metrics_port": port}
+        settings = {"hf_endpoint": hub.url, "http_port": port}
         with Operator(cluster, tmp_path / "operator.log", settings=settings) as operator:
             eventually(lambda: "install it with kubectl apply" in operator.log)
             cluster.define(CRD)

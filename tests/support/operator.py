@@ -19,13 +19,20 @@ RBAC = Path(__file__).parents[2] / "config" / "rbac"
 USER = "operator"
 
 
-def grant(cluster: ControlPlane) -> None:
-    """Gives the user ``operator`` the rights that the project ships, and no more."""
+def grant(cluster: ControlPlane, namespace: str | None = None) -> None:
+    """Gives the user ``operator`` the rights that the project ships, and no more.
+
+    Args:
+        namespace: stands for the operator's own, where its Lease is.
+    """
+    kinds = {"ClusterRole", "ClusterRoleBinding"} | ({"Role", "RoleBinding"} if namespace else set())
     roles = [document for path in sorted(RBAC.glob("*.yaml")) for document in yaml.safe_load_all(path.read_text())]
     for document in roles:
-        if document["kind"] == "ClusterRoleBinding":
+        if document["kind"].endswith("Binding"):
             document["subjects"] = [{"kind": "User", "name": USER, "apiGroup": "rbac.authorization.k8s.io"}]
-    cluster.apply(*(document for document in roles if document["kind"].startswith("ClusterRole")))
+        if not document["kind"].startswith("Cluster"):
+            document["metadata"]["namespace"] = namespace
+    cluster.apply(*(document for document in roles if document["kind"] in kinds))
 
 
 class Operator:

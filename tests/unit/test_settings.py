@@ -24,7 +24,7 @@ DIGEST = f"@sha256:{'0' * 64}"
         ("secret_names", "hub-[a-z]{1,9}|clients", "hub-[a-z]{1,9}|clients"),
         ("secret_names", "", ".*"),
         ("hub_timeout", "2.5", 2.5),
-        ("metrics_port", "8080", 8080),
+        ("http_port", "8080", 8080),
         ("resolver_image", "speculator-operator:0.1.0", "speculator-operator:0.1.0"),
         ("resolver_image", "localhost:5000/team__a/operator:v1", "localhost:5000/team__a/operator:v1"),
         ("resolver_image", f"[::1]:5000/a/b{DIGEST}", f"[::1]:5000/a/b{DIGEST}"),

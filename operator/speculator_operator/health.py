@@ -1,0 +1,57 @@
+"""One port for whoever looks at the process: ``/healthz``, ``/readyz`` and ``/metrics``, answered by the event loop.
+
+An answer has a line for each thing that was checked. Connections aren't kept: nothing that lives on has to be ended
+when the process is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
+from prometheus_client import REGISTRY, CollectorRegistry
+from prometheus_client.aiohttp import make_aiohttp_handler
+
+from .core import health
+from .core.health import Check
+
+Checks = Callable[[], Awaitable[Sequence[Check]]]
+
+
+@asynccontextmanager
+async def serving(
+    port: int, *, live: Checks, ready: Checks, registry: CollectorRegistry = REGISTRY
+) -> AsyncIterator[int]:
+    """Serves at all of the machine's addresses until the block ends. Port 0 is any that is free; gives the port.
+
+    Raises:
+        OSError: the port can't be listened at.
+    """
+    application = web.Application(middlewares=[_last])
+    application.router.add_get("/healthz", _answers(live))
+    application.router.add_get("/readyz", _answers(ready))
+    application.router.add_get("/metrics", make_aiohttp_handler(registry))
+    runner = web.AppRunner(application, access_log=None, shutdown_timeout=1.0)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, port=port).start()
+        yield int(runner.addresses[0][1])
+    finally:
+        await runner.cleanup()
+
+
+@web.middleware
+async def _last(request: web.Request, handler: Handler) -> web.StreamResponse:
+    response = await handler(request)
+    response.force_close()
+    return response
+
+
+def _answers(checks: Checks) -> Callable[[web.Request], Awaitable[web.Response]]:
+    async def answer(_: web.Request) -> web.Response:
+        found = await checks()
+        return web.Response(status=503 if any(it.trouble for it in found) else 200, text=health.text(found))
+
+    return answer
