@@ -47,10 +47,11 @@ lock-engine: venv ## Resolve the engine's dependencies anew
 	$(BIN)/$(LOCK) requirements/engine-cpu.in --override requirements/engine-overrides.txt -o $(ENGINE_LOCK)
 
 .PHONY: generate
-generate: venv ## Write the generated files anew: the CRD and docs/reference.md
+generate: venv ## Write the generated files anew: the CRD, docs/reference.md, what comes from the chart
 	@mkdir -p crds
 	$(BIN)/python -m speculator_operator.cli crd > $(CRD)
 	$(BIN)/python tools/reference.py > $(REFERENCE)
+	$(BIN)/python -m tools.chart
 
 .PHONY: expected
 expected: venv ## Write the expected files of tests/data/render and tests/data/cases anew, to be read in review as code
@@ -60,6 +61,7 @@ expected: venv ## Write the expected files of tests/data/render and tests/data/c
 generated: venv ## Fail if a generated file isn't what `make generate` writes
 	@$(BIN)/python -m speculator_operator.cli crd | diff -u $(CRD) - || { echo "$(CRD) is out of date: run make generate" >&2; exit 1; }
 	@$(BIN)/python tools/reference.py | diff -u $(REFERENCE) - || { echo "$(REFERENCE) is out of date: run make generate" >&2; exit 1; }
+	@$(BIN)/python -m tools.chart --check
 
 .PHONY: releases
 releases: venv ## Fail if the table of the engine's releases isn't what the installed engine's sources say

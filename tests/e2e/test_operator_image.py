@@ -210,7 +210,7 @@ def installed(real_cluster: RealCluster, operator_image: str, namespace: str) ->
         if document["kind"] == "Deployment":
             (container,) = document["spec"]["template"]["spec"]["containers"]
             container |= {"image": operator_image, "imagePullPolicy": "Never", "args": ["run", "-n", namespace]}
-            container["env"] = [{"name": "SPECULATOR_HF_ENDPOINT", "value": real_cluster.hub.url}]
+            container["env"] += [{"name": "SPECULATOR_HF_ENDPOINT", "value": real_cluster.hub.url}]
         control_plane.apply(document)
     try:
         yield
@@ -234,6 +234,11 @@ def test_the_operator_works_as_it_is_installed(real_cluster: RealCluster, namesp
 
     eventually(resolved, within=120, every=0.5)
     control_plane.kubectl("get", "deployment", "tiny-agree", "-n", namespace)
-    (pod,) = json.loads(control_plane.kubectl("get", "pods", "-n", "speculator-operator", "-o", "json"))["items"]
-    (status,) = pod["status"]["containerStatuses"]
-    assert (status["restartCount"], status["ready"]) == (0, True)
+
+    def both_are_ready() -> None:
+        """The one that leads, and the one that waits."""
+        pods = json.loads(control_plane.kubectl("get", "pods", "-n", "speculator-operator", "-o", "json"))["items"]
+        statuses = [status for pod in pods for status in pod["status"]["containerStatuses"]]
+        assert [(status["restartCount"], status["ready"]) for status in statuses] == [(0, True), (0, True)]
+
+    eventually(both_are_ready, within=60)

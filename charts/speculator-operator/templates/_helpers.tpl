@@ -31,3 +31,21 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- end -}}
 {{- $reference -}}
 {{- end -}}
+
+{{- define "speculator-operator.subjects" -}}
+- kind: ServiceAccount
+  name: {{ include "speculator-operator.serviceAccountName" . }}
+  namespace: {{ .Release.Namespace }}
+{{- end -}}
+
+{{- /* The settings as variables: `hfEndpoint` is SPECULATOR_HF_ENDPOINT. What is empty is left to the operator. */ -}}
+{{- define "speculator-operator.settings" -}}
+{{- $image := dict "resolverImage" (.Values.settings.resolverImage | default (include "speculator-operator.image" .)) -}}
+{{- range $name, $value := merge $image .Values.settings -}}
+{{- $text := kindIs "slice" $value | ternary (join "," $value) (toString $value) -}}
+{{- if $text }}
+- name: SPECULATOR_{{ regexReplaceAll "([A-Z])" $name "_${1}" | upper }}
+  value: {{ $text | quote }}
+{{- end }}
+{{- end }}
+{{- end -}}
