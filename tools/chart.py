@@ -1,20 +1,23 @@
 """What is generated of the chart, and from it: ``make generate`` writes it, ``make generated`` compares.
 
 - the chart's copy of the resource definition, from ``crds/``;
+- the settings among its values, their descriptions in the schema, and the README's table (``tools/chart_values.py``);
 - ``config/rbac`` and ``config/operator``, from the chart with its default values, for whoever has no Helm.
 """
 
 from __future__ import annotations
 
 import difflib
+import json
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 import yaml
 
+from tools import chart_values
 from tools.localcluster.binaries import BuildFailed, binary
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -55,60 +58,68 @@ def render(*arguments: str, release: str = RELEASE, namespace: str = NAMESPACE) 
     return done.stdout
 
 
-def generated() -> dict[Path, str]:
-    """Every generated file and its content."""
-    return {CHART / "files" / CRD.name: CRD.read_text(), **dict(_plain_manifests())}
+def chart_files() -> dict[Path, str]:
+    """The generated files of the chart. Those that are partly written by hand come with the rest of them as it is."""
+    files = {name: CHART / name for name in ("values.yaml", "values.schema.json", "README.md")}
+    values = chart_values.with_settings(files["values.yaml"].read_text())
+    schema = chart_values.with_descriptions(json.loads(files["values.schema.json"].read_text()), values)
+    readme = chart_values.with_table(files["README.md"].read_text(), schema, values)
+    return {
+        files["values.yaml"]: values,
+        files["values.schema.json"]: json.dumps(schema, indent=2) + "\n",
+        files["README.md"]: readme,
+        CHART / "files" / CRD.name: CRD.read_text(),
+    }
 
 
-def _plain_manifests() -> Iterator[tuple[Path, str]]:
-    """``config/``: one file for each kind, comments and all."""
+def plain_manifests() -> dict[Path, str]:
+    """``config/``, from the chart as it is: one file for each kind, comments and all."""
     files: dict[Path, list[str]] = {}
     for document in re.split(r"^---\n", render("--set", "crds.install=false"), flags=re.MULTILINE):
         content = yaml.safe_load(document)
-        if content is None:
-            continue
-        if "helm.sh/hook" in content["metadata"].get("annotations", {}):
+        if content is None or "helm.sh/hook" in content["metadata"].get("annotations", {}):
             continue
         kind = content["kind"]
         name = re.sub(r"(?<!^)(?=[A-Z])", "_", kind).lower()
         path = ROOT / "config" / ("rbac" if kind in RBAC else "operator") / f"{name}.yaml"
         text = re.sub(r"^# Source: .*\n", "", document, flags=re.MULTILINE)
         files.setdefault(path, []).append(HELM_LABELS.sub("", text).strip() + "\n")
-    for path, documents in files.items():
-        yield path, HEADER + "---\n".join(documents)
+    return {path: HEADER + "---\n".join(documents) for path, documents in files.items()}
 
 
-def stale(files: dict[Path, str]) -> list[Path]:
-    """Files in generated folders that nothing generates any more."""
-    folders = {path.parent for path in files} - {CHART}
-    return sorted(path for folder in folders for path in folder.glob("*.yaml") if path not in files.keys() | KEPT)
+def stale(manifests: Iterable[Path]) -> list[Path]:
+    """Files of ``config/`` that nothing generates any more."""
+    folders = [ROOT / "config" / name for name in ("rbac", "operator")]
+    return sorted({path for folder in folders for path in folder.glob("*.yaml")} - {*manifests} - KEPT)
 
 
 def main(arguments: list[str]) -> int:
     try:
-        files = generated()
+        return _compare() if arguments == ["--check"] else _write()
     except (RenderFailed, BuildFailed) as error:
         print(error, file=sys.stderr)
         return 1
-    if arguments == ["--check"]:
-        return _compare(files)
-    for path, content in files.items():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(content)
-    for path in stale(files):
+
+
+def _write() -> int:
+    for files in (chart_files, plain_manifests):  # the second is made from what the first writes
+        for path, content in files().items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(content)
+    for path in stale(plain_manifests()):
         path.unlink()
     return 0
 
 
-def _compare(files: dict[Path, str]) -> int:
-    different = stale(files)
-    for path, content in files.items():
+def _compare() -> int:
+    manifests = plain_manifests()
+    different = stale(manifests)
+    for path, content in {**chart_files(), **manifests}.items():
         now = path.read_text() if path.exists() else ""
         if now != content:
             different.append(path)
-            sys.stdout.writelines(
-                difflib.unified_diff(now.splitlines(True), content.splitlines(True), str(path), "generated")  # noqa: FBT003
-            )
+            lines = (text.splitlines(keepends=True) for text in (now, content))
+            sys.stdout.writelines(difflib.unified_diff(*lines, str(path.relative_to(ROOT)), "generated"))
     for path in different:
         print(f"{path.relative_to(ROOT)} is out of date: run make generate", file=sys.stderr)
     return 1 if different else 0

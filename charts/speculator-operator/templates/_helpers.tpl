@@ -49,3 +49,19 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- end }}
 {{- end }}
 {{- end -}}
+
+{{- /* The port of settings.hfEndpoint, as a list: none where that is empty. */ -}}
+{{- define "speculator-operator.hubPort" -}}
+{{- $ports := list -}}
+{{- with .Values.settings.hfEndpoint -}}
+{{- $default := hasPrefix "http:" . | ternary "80" "443" -}}
+{{- $ports = list (regexFind ":[0-9]+$" (urlParse .).host | trimPrefix ":" | default $default | int) -}}
+{{- end -}}
+{{- toJson $ports -}}
+{{- end -}}
+
+{{- /* The namespace of the resource that `helm test` makes: one that the operator watches. */ -}}
+{{- define "speculator-operator.testNamespace" -}}
+{{- $watched := .Values.watchNamespaces | default (list .Release.Namespace) -}}
+{{- has .Release.Namespace $watched | ternary .Release.Namespace (first $watched) -}}
+{{- end -}}
