@@ -16,7 +16,7 @@ ENGINE_LOCK := requirements/engine-cpu.txt
 CRD := crds/speculators.dev_speculatordeployments.yaml
 REFERENCE := docs/reference.md
 RELEASES := operator/speculator_operator/core/engine_releases.json
-CODE := operator tests tools bench
+CODE := operator tests tools bench charts
 
 .PHONY: help
 help: ## Say what each target does

@@ -118,8 +118,8 @@ def _compare() -> int:
         now = path.read_text() if path.exists() else ""
         if now != content:
             different.append(path)
-            lines = (text.splitlines(keepends=True) for text in (now, content))
-            sys.stdout.writelines(difflib.unified_diff(*lines, str(path.relative_to(ROOT)), "generated"))
+            before, after = now.splitlines(keepends=True), content.splitlines(keepends=True)
+            sys.stdout.writelines(difflib.unified_diff(before, after, str(path.relative_to(ROOT)), "generated"))
     for path in different:
         print(f"{path.relative_to(ROOT)} is out of date: run make generate", file=sys.stderr)
     return 1 if different else 0

@@ -1,7 +1,7 @@
 """The chart's values, each said once: settings in ``Settings``, descriptions in values.yaml, types in the schema.
 
-``make generate`` puts them where they are needed besides: the settings with their defaults into values.yaml, settings and
-descriptions into values.schema.json, all of it into a table of the chart's README.
+``make generate`` puts them where they are needed besides: the settings with their defaults into values.yaml, settings
+and descriptions into values.schema.json, all of it into a table of the chart's README.
 """
 
 from __future__ import annotations

@@ -25,6 +25,9 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- end -}}
 
 {{- define "speculator-operator.image" -}}
+{{- if and (eq .Values.image.tag "latest") (not .Values.image.digest) -}}
+{{- fail "image.tag is latest, which moves: name a version's tag, or a digest (image.digest)" -}}
+{{- end -}}
 {{- $reference := printf "%s:%s" .Values.image.repository (.Values.image.tag | default .Chart.AppVersion) -}}
 {{- if .Values.image.digest -}}
 {{- $reference = printf "%s@%s" .Values.image.repository .Values.image.digest -}}
