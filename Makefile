@@ -103,6 +103,10 @@ binaries: venv ## Build the cluster's binaries ahead (once per machine: 15 minut
 unit: venv ## Unit tests: seconds, nothing but Python
 	$(BIN)/pytest tests/unit
 
+.PHONY: chart
+chart: venv ## Tests of the chart: what Helm renders, held against Kubernetes' schemas (Helm is built once)
+	$(BIN)/pytest tests/chart
+
 .PHONY: integration
 integration: venv ## Tests against a real kube-apiserver and etcd (built once, or from KUBEBUILDER_ASSETS)
 	$(BIN)/pytest tests/integration
@@ -112,7 +116,7 @@ scale: venv ## A thousand resources at once (make integration has two hundred)
 	SCALE=1000 $(BIN)/pytest tests/integration/test_sources.py -k many_resources
 
 .PHONY: test
-test: unit integration ## Unit and integration tests
+test: unit chart integration ## Unit, chart and integration tests
 
 # The engine is a few GB, so one copy per lock and Python; ENGINE_SITE names another. The folder appears only when whole.
 export ENGINE_SITE ?= $(CACHE)/engine-$(shell { cat $(ENGINE_LOCK); $(BIN)/python --version || true; } 2>/dev/null | sha256sum | cut -c1-12)

@@ -30,7 +30,7 @@ RBAC = {"ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBind
 #: Written by hand: a chart makes no namespace.
 KEPT = {ROOT / "config" / "rbac" / "namespace.yaml"}
 #: Labels that are true of what Helm installs only.
-HELM_LABELS = re.compile(r"^ +(app\.kubernetes\.io/managed-by|helm\.sh/chart): .*\n", re.MULTILINE)
+HELM_LABELS = re.compile(r"^ +(app\.kubernetes\.io/managed-by: Helm|helm\.sh/chart: .*)\n", re.MULTILINE)
 HEADER = "# Generated from charts/speculator-operator by `make generate`. Don't edit.\n"
 HELM_SECONDS = 60.0
 

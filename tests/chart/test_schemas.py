@@ -1,0 +1,95 @@
+"""Everything that is rendered, held against the schemas of the oldest and the newest Kubernetes that is meant."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.support import chart
+from tools.chart import CRD, ROOT
+from tools.schemas import NEWEST, OLDEST, RELEASES, Unfit, conform
+
+RENDERED = ROOT / "tests" / "data" / "render"
+#: Image volumes are newer than the oldest release; the README says from when models can be in images.
+IN_AN_IMAGE = "draft-in-an-image-and-gated-verifier"
+
+VALUES: dict[str, chart.Values] = {
+    "defaults": {},
+    "some namespaces": {"watchNamespaces": ["team-a", "team-b"]},
+    "everything": {
+        "image": {"digest": f"sha256:{'0' * 64}"},
+        "imagePullSecrets": [{"name": "registry"}],
+        "userRoles": {"enabled": True},
+        "serviceAccount": {"annotations": {"a.example/b": "c"}},
+        "resources": {"requests": {"cpu": 1}, "limits": {"memory": "1Gi"}},
+        "priorityClassName": "system-cluster-critical",
+        "nodeSelector": {"kubernetes.io/os": "linux"},
+        "tolerations": [{"key": "a", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 60}],
+        "affinity": {"podAntiAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": []}},
+        "podLabels": {"a.example/b": "c"},
+        "podAnnotations": {"a.example/b": "c"},
+        "extraEnv": [
+            {"name": "HTTPS_PROXY", "valueFrom": {"secretKeyRef": {"name": "proxy", "key": "url"}}},
+            {"name": "SSL_CERT_FILE", "value": "/etc/ca/ca.crt"},
+        ],
+        "extraVolumes": [
+            {"name": "ca", "configMap": "ca", "mountPath": "/etc/ca"},
+            {"name": "more", "secret": "more", "mountPath": "/etc/more"},
+        ],
+        "networkPolicy": {
+            "metricsFrom": [{"namespaceSelector": {"matchLabels": {"a": "b"}}}],
+            "extraEgress": [{"to": [{"ipBlock": {"cidr": "10.0.0.1/32"}}], "ports": [{"port": 3128}]}],
+        },
+        "metricsService": {"annotations": {"prometheus.io/scrape": "true"}},
+    },
+}
+
+
+@pytest.mark.parametrize("release", RELEASES)
+@pytest.mark.parametrize("case", VALUES)
+def test_the_chart_renders_what_kubernetes_knows(case: str, release: str) -> None:
+    conform(chart.text(VALUES[case]), release)
+
+
+@pytest.mark.parametrize("release", RELEASES)
+@pytest.mark.parametrize("folder", ["config/rbac", "config/operator"])
+def test_the_plain_manifests_are_what_kubernetes_knows(folder: str, release: str) -> None:
+    conform("---\n".join(path.read_text() for path in chart.files(ROOT / folder)), release)
+
+
+@pytest.mark.parametrize("release", RELEASES)
+@pytest.mark.parametrize("case", sorted(path.name for path in RENDERED.iterdir()))
+def test_the_operator_renders_what_kubernetes_knows(case: str, release: str) -> None:
+    manifests = (RENDERED / case / "expected.yaml").read_text()
+    if (case, release) == (IN_AN_IMAGE, OLDEST.version):
+        with pytest.raises(Unfit, match="'/spec/template/spec/volumes/3': additional properties 'image' not allowed"):
+            conform(manifests, release)
+    else:
+        conform(manifests, release)
+
+
+@pytest.mark.parametrize("path", chart.files(ROOT / "config" / "samples"), ids=lambda path: path.stem)
+def test_the_samples_are_what_the_definition_says(path: Path) -> None:
+    conform(path.read_text(), NEWEST, definitions=[CRD])
+
+
+@pytest.mark.parametrize(
+    ("manifest", "words"),
+    [
+        ("{apiVersion: apps/v1, kind: Deployment, spec: {replica: 1}}", "additional properties 'replica' not allowed"),
+        ("{apiVersion: v1, kind: Service, spec: {ports: [{port: x}]}}", "got string, want integer"),
+        ("{apiVersion: rbac.authorization.k8s.io/v1, kind: ClusterRoleBinding}", "missing property 'roleRef'"),
+        ("{apiVersion: monitoring.coreos.com/v1, kind: PodMonitor, spec: {selectors: {}}}", "'selectors' not allowed"),
+        ("{apiVersion: gateway.networking.k8s.io/v1, kind: HTTPRoute, spec: {rule: []}}", "'rule' not allowed"),
+        (
+            "{apiVersion: keda.sh/v1alpha1, kind: ScaledObject, spec: {triggers: []}}",
+            "missing property 'scaleTargetRef'",
+        ),
+        ("{apiVersion: speculators.dev/v1alpha1, kind: SpeculatorDeployment, spec: {}}", "missing property 'model'"),
+        ("{apiVersion: example.com/v1, kind: Unknown, metadata: {name: a}}", "could not find schema for Unknown"),
+    ],
+)
+def test_what_is_wrong_does_not_pass(manifest: str, words: str) -> None:
+    with pytest.raises(Unfit, match=words):
+        conform(manifest, NEWEST, definitions=[CRD])

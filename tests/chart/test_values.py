@@ -1,0 +1,176 @@
+"""Every value does something, is described, and is refused where it is wrong."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+
+from speculator_operator.settings import Settings
+from tests.support import chart
+from tests.support.chart import DEFAULTS, SCHEMA, merged, nested
+from tools import chart_values
+from tools.chart import CHART, RenderFailed
+
+DIGEST = f"sha256:{'0' * 64}"
+#: Another value than the default, where none can be made up; and what has to be set besides, for it to matter.
+EXAMPLES: dict[str, Any] = {
+    "fullnameOverride": "another",
+    "image.tag": "v2",
+    "image.digest": DIGEST,
+    "image.pullPolicy": "Always",
+    "imagePullSecrets": [{"name": "registry"}],
+    "watchNamespaces": ["team-a"],
+    "settings.hfEndpoint": "https://hub.example",
+    "settings.engineHfEndpoint": "https://hub.example",
+    "settings.resolverImage": "registry.example/operator:v2",
+    "settings.resolverPullSecret": "registry",
+    "settings.s3Endpoint": "https://s3.example",
+    "settings.s3Region": "eu-central-1",
+    "settings.allowFlags": ["--enable-lora", "--max-loras"],
+    "settings.allowEnv": ["NCCL_DEBUG_FILE"],
+    "settings.secretNames": "hub-[a-z]+",
+    "serviceAccount.name": "another",
+    "serviceAccount.annotations": {"a.example/b": "c"},
+    "resources.requests": {"cpu": 1},
+    "resources.limits": {"memory": "1Gi"},
+    "priorityClassName": "system-cluster-critical",
+    "nodeSelector": {"a.example/b": "c"},
+    "tolerations": [{"key": "a", "operator": "Exists", "effect": "NoSchedule"}],
+    "affinity": {"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": []}},
+    "topologySpreadConstraints": [],
+    "podLabels": {"a.example/b": "c"},
+    "podAnnotations": {"a.example/b": "c"},
+    "extraEnv": [{"name": "HTTPS_PROXY", "value": "http://proxy.example:3128"}],
+    "extraVolumes": [{"name": "ca", "configMap": "ca", "mountPath": "/etc/ca"}],
+    "networkPolicy.metricsFrom": [{"namespaceSelector": {"matchLabels": {"a": "b"}}}],
+    "networkPolicy.apiServerPorts": [16443],
+    "networkPolicy.dnsPorts": [53, 5353],
+    "networkPolicy.hubPorts": [3128],
+    "networkPolicy.extraEgress": [{"to": [{"ipBlock": {"cidr": "10.0.0.1/32"}}]}],
+    "metricsService.annotations": {"prometheus.io/scrape": "true"},
+    "test.expectedReason": "HubUnavailable",
+}
+CRDS = {"crds": {"install": False}}  # it is long, and the same
+
+
+def another(path: str) -> Any:
+    """Another value than the default."""
+    default = chart.leaves(DEFAULTS, SCHEMA)[path]
+    if path in EXAMPLES:
+        return EXAMPLES[path]
+    match default:
+        case bool():
+            return not default
+        case int() | float():
+            return default + 1
+        case str() if default:
+            return f"{default}-2"
+    raise AssertionError(f"EXAMPLES names no other value of {path}, whose default is {default!r}")
+
+
+@pytest.mark.parametrize("path", chart.leaves(DEFAULTS, SCHEMA))
+def test_each_value_changes_what_is_rendered(path: str) -> None:
+    default = {} if path == "crds.install" else CRDS
+    assert chart.text(merged(default, nested(path, another(path)))) != chart.text(default)
+
+
+def test_there_are_examples_of_what_exists_only() -> None:
+    assert set(EXAMPLES) <= set(chart.leaves(DEFAULTS, SCHEMA))
+
+
+def test_each_setting_of_the_operator_is_a_value_or_is_set_by_the_chart() -> None:
+    variables = chart.environment(chart.objects(merged(CRDS, _other_settings())))
+    names = {name.removeprefix("SPECULATOR_").lower() for name in variables}
+    assert set(Settings.model_fields) - names <= {"lease_namespace", "metrics_port"}  # the pod's own; http_port
+
+
+def _other_settings() -> chart.Values:
+    return {"settings": {name: another(f"settings.{name}") for name in DEFAULTS["settings"]}}
+
+
+def test_the_operator_reads_each_setting_as_it_was_meant() -> None:
+    given = _other_settings()["settings"]
+    read = Settings.from_environment(chart.environment(chart.objects(merged(CRDS, {"settings": given}))))
+    for field, name in chart_values.settings().items():
+        expected = tuple(given[name]) if isinstance(given[name], list) else given[name]
+        assert (field, getattr(read, field)) == (field, expected)
+
+
+def test_the_settings_defaults_are_the_operators() -> None:
+    read = Settings.from_environment(chart.environment(chart.objects(CRDS)))
+    assert read.resolver_image == chart.container(chart.objects(CRDS))["image"]
+    ours = {"resolver_image", *chart_values.WIRED}
+    assert read.model_dump(exclude=ours) == Settings().model_dump(exclude=ours)
+
+
+def _described(schema: dict[str, Any], path: str, *, above: bool = False) -> list[str]:
+    """Paths of what has no description, nor is in something that has one."""
+    missing = []
+    for key, part in schema.get("properties", {}).items():
+        described = above or "description" in part
+        if "properties" in part:
+            missing += _described(part, f"{path}{key}.", above=described)
+        elif not described:
+            missing.append(f"{path}{key}")
+    return missing
+
+
+def test_each_value_is_described() -> None:
+    assert _described(SCHEMA, "") == []
+
+
+def _objects(schema: Any) -> list[dict[str, Any]]:
+    if isinstance(schema, list):
+        return [found for part in schema for found in _objects(part)]
+    if not isinstance(schema, dict):
+        return []
+    inner = [found for part in schema.values() for found in _objects(part)]
+    return [schema, *inner] if schema.get("type") == "object" and "properties" in schema else inner
+
+
+def test_no_object_of_the_schema_takes_what_it_does_not_know() -> None:
+    assert [found for found in _objects(SCHEMA) if found.get("additionalProperties") is not False] == []
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"replica": 3}, "additional properties 'replica' not allowed"),
+        ({"settings": {"hf_endpoint": "https://hub.example"}}, "additional properties 'hf_endpoint' not allowed"),
+        ({"settings": {"metricsPort": 8080}}, "additional properties 'metricsPort' not allowed"),
+        ({"settings": {"hfEndpoint": "hub.example"}}, "/settings/hfEndpoint': 'hub.example' does not match pattern"),
+        ({"settings": {"workers": 0}}, "/settings/workers'"),
+        ({"settings": {"workers": "8"}}, "/settings/workers': got string, want integer"),
+        ({"settings": {"allowFlags": "--enable-lora"}}, "/settings/allowFlags': got string, want array"),
+        ({"settings": {"allowFlags": ["enable-lora"]}}, "/settings/allowFlags/0': 'enable-lora' does not match"),
+        ({"replicas": -1}, "/replicas': minimum: got -1, want 0"),
+        ({"image": {"repository": "registry.example/operator:v1"}}, "/image/repository'"),
+        ({"image": {"tag": "latest"}}, "image.tag is latest, which moves: name a version's tag, or a digest"),
+        ({"image": {"digest": "0" * 64}}, "/image/digest'"),
+        ({"image": {"pullPolicy": "Sometimes"}}, "value must be one of 'Always', 'IfNotPresent', 'Never'"),
+        ({"watchNamespaces": "team-a"}, "/watchNamespaces': got string, want array"),
+        ({"watchNamespaces": ["Team"]}, "/watchNamespaces/0': 'Team' does not match pattern"),
+        ({"watchNamespaces": ["a", "a"]}, "/watchNamespaces': items at 0 and 1 are equal"),
+        ({"fullnameOverride": "n" * 53}, "/fullnameOverride': maxLength: got 53, want 52"),
+        ({"resources": {"request": {}}}, "additional properties 'request' not allowed"),
+        ({"extraEnv": [{"name": "SPECULATOR_WORKERS", "value": "1"}]}, "SPECULATOR_WORKERS, which is a setting"),
+        ({"extraEnv": [{"name": "A", "value": 1}]}, "/extraEnv/0/value': got number, want string"),
+        ({"extraVolumes": [{"name": "ca", "mountPath": "/etc/ca"}]}, "/extraVolumes/0': minProperties"),
+        ({"networkPolicy": {"dnsPorts": [0]}}, "/networkPolicy/dnsPorts/0': minimum: got 0, want 1"),
+        ({"tolerations": [{"effect": "Never"}]}, "/tolerations/0/effect': value must be one of 'NoSchedule'"),
+    ],
+)
+def test_a_wrong_value_is_refused_in_words(values: chart.Values, words: str) -> None:
+    with pytest.raises(RenderFailed, match=re.escape(words)):
+        chart.text(values)
+
+
+def test_what_a_parent_chart_gives_is_taken() -> None:
+    assert chart.text(merged(CRDS, {"global": {"region": "eu"}, "enabled": True})) == chart.text(CRDS)
+
+
+def test_the_readme_names_each_value() -> None:
+    readme = (CHART / "README.md").read_text()
+    assert [path for path in chart.leaves(DEFAULTS, SCHEMA) if f"| `{path}` |" not in readme] == []
