@@ -42,6 +42,10 @@ lock: venv ## Resolve the dependencies of pyproject.toml anew (UPGRADE=1 takes n
 	$(BIN)/$(LOCK) pyproject.toml --extra dev --constraints requirements/runtime.txt -o requirements/dev.txt
 	printf 'hatchling\npip\n' | $(BIN)/$(LOCK) - --constraints requirements/dev.txt -o requirements/build.txt
 
+.PHONY: lock-scan
+lock-scan: venv ## Resolve the scanner's dependencies anew (UPGRADE=1 takes newer releases)
+	$(BIN)/$(LOCK) requirements/scan.in -o requirements/scan.txt
+
 .PHONY: lock-engine
 lock-engine: venv ## Resolve the engine's dependencies anew
 	$(BIN)/$(LOCK) requirements/engine-cpu.in --override requirements/engine-overrides.txt -o $(ENGINE_LOCK)
@@ -107,6 +111,10 @@ unit: venv ## Unit tests: seconds, nothing but Python
 chart: venv ## Tests of the chart: what Helm renders, held against Kubernetes' schemas (Helm is built once)
 	$(BIN)/pytest tests/chart
 
+.PHONY: scan
+scan: venv ## Hold what is rendered against checkov and kube-score; each finding has an answer in tools/scan.yaml
+	$(BIN)/python -m tools.scan
+
 .PHONY: integration
 integration: venv ## Tests against a real kube-apiserver and etcd (built once, or from KUBEBUILDER_ASSETS)
 	$(BIN)/pytest tests/integration
@@ -136,7 +144,7 @@ e2e: venv ## Tests on a real node with the real engine (root and Linux; otherwis
 	$(BIN)/pytest tests/e2e
 
 .PHONY: check
-check: verify test conformance e2e ## Everything: this is the test command
+check: verify test scan conformance e2e ## Everything: this is the test command
 
 .PHONY: demo
 demo: venv ## The main job from start to end (KEEP=1 leaves the cluster up; CLUSTER=kind; KUBECONFIG=... with ENGINE_IMAGE=...)

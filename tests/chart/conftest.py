@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from tools.localcluster.binaries import binary
@@ -13,8 +15,9 @@ FIRST_SECONDS = 1800
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    if items:
-        items[0].add_marker(pytest.mark.timeout(FIRST_SECONDS), append=False)
+    first = next((item for item in items if item.path.parent == Path(__file__).parent), None)
+    if first is not None:
+        first.add_marker(pytest.mark.timeout(FIRST_SECONDS), append=False)
 
 
 @pytest.fixture(scope="session", autouse=True)
