@@ -6,6 +6,7 @@ when the process is.
 
 from __future__ import annotations
 
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 
@@ -36,10 +37,18 @@ async def serving(
     runner = web.AppRunner(application, access_log=None, shutdown_timeout=1.0)
     await runner.setup()
     try:
-        await web.TCPSite(runner, port=port).start()
-        yield int(runner.addresses[0][1])
+        listener = _listening(port)  # the runner closes it
+        await web.SockSite(runner, listener).start()
+        yield int(listener.getsockname()[1])
     finally:
         await runner.cleanup()
+
+
+def _listening(port: int) -> socket.socket:
+    """One socket, whatever the machine's addresses are of: two would have a free port each."""
+    if socket.has_dualstack_ipv6():
+        return socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True)
+    return socket.create_server(("", port))
 
 
 @web.middleware
