@@ -47,6 +47,7 @@ class Operator:
         server: str | None = None,
         settings: Mapping[str, object] | None = None,
         patch: str = "",
+        user: str = USER,
     ) -> None:
         """
         Args:
@@ -55,13 +56,14 @@ class Operator:
             server: a proxy's address in place of the API server's.
             settings: fields of ``Settings``.
             patch: statements that make it another release of itself.
+            user: whose rights it has; one of the cluster's users, or a service account.
         """
         where = ["--namespace", namespace] if namespace else ["--all-namespaces"]
         main = f"import sys\n{patch}\nfrom speculator_operator.cli import main\nsys.exit(main())"
         self._command = [sys.executable, "-c", main, "run", *where]
         kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
         given = {f"SPECULATOR_{name.upper()}": str(value) for name, value in (settings or {}).items()}
-        self._environment = {**kept, "KUBECONFIG": str(cluster.kubeconfig_for(USER, server=server)), **given}
+        self._environment = {**kept, "KUBECONFIG": str(cluster.kubeconfig_for(user, server=server)), **given}
         self._process: subprocess.Popen[bytes] | None = None
         self._log = log
 

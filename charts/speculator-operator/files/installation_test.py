@@ -83,25 +83,30 @@ def _wait(api: Api, name: str, *, expected: str, seconds: float) -> int:
     while time.monotonic() < deadline:
         status = api("GET", name).get("status", {})
         condition = next((it for it in status.get("conditions", ()) if it["type"] == "Resolved"), {})
-        if expected and condition.get("reason") == expected:
-            print(f"Resolved is {condition['status']}: {expected}, as expected: {condition['message']}")
-            return 0
-        if not expected and condition.get("status") == "True":
-            draft = (status.get("resolved") or {}).get("draft") or {}
-            print(f"The model was resolved: {condition['message']} {draft}")
+        if condition and (_reason(condition) == expected if expected else condition["status"] == "True"):
+            print(f"As expected, {_said(condition)}")
             return 0
         time.sleep(POLL_SECONDS)
     if not condition:
         print(f"The operator said nothing of {name} within {seconds:g} s: is a replica Ready, and does one lead?")
         return 1
-    print(f"Resolved is {condition['status']}: {condition['reason']}: {condition['message']}")
-    if condition["reason"] in HUB:
+    print(_said(condition))
+    if (reason := _reason(condition)) in HUB:
         print(
             "The operator works, but the hub can't be reached from its pod. Name a mirror (settings.hfEndpoint), let "
             "its ports through (networkPolicy.hubPorts), or name a model that is in reach (test.model). Where there is "
-            f"to be no hub, test.expectedReason={condition['reason']} makes this the expected end."
+            f"to be no hub, test.expectedReason={reason} makes this the expected end."
         )
     return 1
+
+
+def _said(condition: dict[str, str]) -> str:
+    return f"Resolved is {condition['status']}: {condition['reason']}: {condition['message']}"
+
+
+def _reason(condition: dict[str, str]) -> str:
+    """What it is about; of what is still being tried, why that takes long, which begins the message."""
+    return condition["message"].split(":")[0] if condition["reason"] == "Resolving" else condition["reason"]
 
 
 if __name__ == "__main__":
