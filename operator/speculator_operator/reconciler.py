@@ -122,7 +122,7 @@ class Reconciler:
                 deployment = await self._apply(resource, pinned, deployment, service)
             except Refused as error:
                 problem = error
-                self._remember(resource, pinned["metadata"]["name"], problem)
+                self._remember(resource, _written(resource, pinned["metadata"]["name"]), problem)
                 pinned = None
             else:
                 self._failures.pop(key, None)
@@ -177,7 +177,7 @@ class Reconciler:
         if live is None:
             resolved = await self._resolve(resource, name, before)
             template = render.pod_template(resource, resolved, self._settings)
-            made = await self._cluster.apply(render.controller_revision(resource, resolved, template))
+            made = await self._write_pin(resource, render.controller_revision(resource, resolved, template))
             await self._sources.forget((resource.namespace, resource.name))
             log.info("%s/%s: pinned %s: %s", resource.namespace, resource.name, name, resolved.summary())
             if deployment:  # without one, this is the first
@@ -188,8 +188,18 @@ class Reconciler:
             raise conflict
         self._raise_known(resource, name)
         stored = render.controller_revision(resource, _resolved(live), live["data"]["template"])
-        desired = {**stored, "data": live["data"], "revision": live["revision"]}
-        return await self._cluster.apply(desired) if plan.differs(desired, live) else live
+        serves = deployment is not None and _revision_served(resource, deployment) == name
+        # One that is gone back to becomes the newest, and meets what the API server is told to refuse by now.
+        desired = {**stored, "data": live["data"], "revision": live["revision"] if serves else resource.generation}
+        return await self._write_pin(resource, desired) if plan.differs(desired, live) else live
+
+    async def _write_pin(self, resource: SpeculatorDeployment, revision: Manifest) -> Manifest:
+        try:
+            return await self._cluster.apply(revision)
+        except Refused as refusal:
+            self._remember(resource, _inputs(resource, revision["metadata"]["name"]), refusal)
+            await self._sources.forget((resource.namespace, resource.name))  # another checkpoint may be the remedy
+            raise
 
     async def _resolve(self, resource: SpeculatorDeployment, name: str, before: Mapping[str, Any]) -> Resolved:
         self._raise_known(resource, name)
@@ -211,7 +221,7 @@ class Reconciler:
             return task.result()
         except OperatorError as problem:
             if problem.reason != Reason.RESOLVING:  # what is under way is looked at in each pass
-                self._remember(resource, name, problem)
+                self._remember(resource, inputs, problem)
             if isinstance(problem, Refused):  # what was read is what has to be mended
                 await self._sources.forget(key)
             raise
@@ -237,10 +247,10 @@ class Reconciler:
         if task := self._resolutions.pop(key, None):
             task.cancel()
 
-    def _remember(self, resource: SpeculatorDeployment, name: str, problem: OperatorError) -> None:
+    def _remember(self, resource: SpeculatorDeployment, inputs: str, problem: OperatorError) -> None:
         """Keeps a failure: one that only a change can end is looked at again after a long time, and one that may end
         by itself sooner, after a time that doubles from try to try. What was told to wait waits as told."""
-        key, inputs = (resource.namespace, resource.name), _inputs(resource, name)
+        key = resource.namespace, resource.name
         wait = self._settings.reread_interval
         if isinstance(problem, Waiting):
             wait, before = problem.retry_after, self._failures.get(key)
@@ -252,7 +262,7 @@ class Reconciler:
     def _raise_known(self, resource: SpeculatorDeployment, name: str) -> None:
         """Raises what the inputs have failed with, while it isn't time to try again."""
         failure = self._failures.get((resource.namespace, resource.name))
-        same = failure and failure.inputs == _inputs(resource, name)
+        same = failure and failure.inputs in (_inputs(resource, name), _written(resource, name))
         if failure and same and self._clock() < failure.since + failure.wait:
             raise failure.problem.with_traceback(None) from None  # it would grow with each pass
 
@@ -358,6 +368,11 @@ def _own_status(body: Manifest) -> Manifest:
 def _inputs(resource: SpeculatorDeployment, name: str) -> str:
     """Names what a resolution is of: beside what names a revision, the accelerators' memory, which it can fail by."""
     return f"{name} {resource.spec.accelerator.memory}"
+
+
+def _written(resource: SpeculatorDeployment, name: str) -> str:
+    """Names what a write of the other objects is of: the number of replicas, say, is in them, and in no resolution."""
+    return f"{_inputs(resource, name)} {resource.generation}"
 
 
 def _revision_served(resource: SpeculatorDeployment, deployment: Manifest) -> str:
