@@ -14,7 +14,8 @@ from tools import chart_values
 from tools.chart import CHART, RenderFailed
 
 DIGEST = f"sha256:{'0' * 64}"
-#: Another value than the default, where none can be made up; and what has to be set besides, for it to matter.
+RULE = {"name": "team", "images": ["docker.io/vllm"], "models": ["hf://org"], "gpusPerPod": 4, "gpusPerResource": 8}
+#: Another value than the default, where none can be made up.
 EXAMPLES: dict[str, Any] = {
     "fullnameOverride": "another",
     "image.tag": "v2",
@@ -51,8 +52,12 @@ EXAMPLES: dict[str, Any] = {
     "networkPolicy.extraEgress": [{"to": [{"ipBlock": {"cidr": "10.0.0.1/32"}}]}],
     "metricsService.annotations": {"prometheus.io/scrape": "true"},
     "test.expectedReason": "HubUnavailable",
+    "admission.rules": [RULE],
+    "admission.uncounted": ["rdma/hca"],
 }
 CRDS = {"crds": {"install": False}}  # it is long, and the same
+#: What a value has an effect with only.
+BESIDE: dict[str, Any] = {"admission.uncounted": {"admission": {"rules": [RULE]}}}
 
 
 def another(path: str) -> Any:
@@ -72,7 +77,7 @@ def another(path: str) -> Any:
 
 @pytest.mark.parametrize("path", chart.leaves(DEFAULTS, SCHEMA))
 def test_each_value_changes_what_is_rendered(path: str) -> None:
-    default = {} if path == "crds.install" else CRDS
+    default = {} if path == "crds.install" else merged(CRDS, BESIDE.get(path, {}))
     assert chart.text(merged(default, nested(path, another(path)))) != chart.text(default)
 
 
