@@ -88,16 +88,22 @@ verify: generated releases ## All static checks: generated files, the engine's t
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# What the operator's image stands on: Python and a shell, on linux/amd64. Its wheels are for that Python.
+# What the operator's image stands on: Python and a shell. Its wheels are for that Python and platform. NAME@sha256:...
+# for a base is the same base tomorrow, and is said in the image's labels.
 BASE_PYTHON ?= 3.13
 BASE ?= docker.io/library/python:$(BASE_PYTHON)-slim
-REVISION ?= $(or $(shell git describe --always --dirty --abbrev=40 --exclude='*' 2>/dev/null),unknown)
+PLATFORM ?= linux/amd64
+REVISION ?= $(shell git describe --always --dirty --abbrev=40 --exclude='*' 2>/dev/null)
 SOURCE_DATE_EPOCH ?= $(or $(shell git log -1 --format=%ct 2>/dev/null),0)
 
 .PHONY: image
-image: venv ## Build the operator's image, to be pushed (IMAGE=name:tag; BASE=... BASE_PYTHON=3.13; BUILDER=docker|podman|buildah)
+image: venv ## Build the operator's image and its bill of materials (IMAGE=name:tag; PLATFORM=linux/arm64; BASE=... BASE_PYTHON=3.13; BUILDER=docker|podman|buildah)
 	@$(BIN)/python -m tools.build_image $(if $(IMAGE),--image "$(IMAGE)") --base "$(BASE)" --base-python "$(BASE_PYTHON)" \
-		--revision "$(REVISION)" --epoch "$(SOURCE_DATE_EPOCH)" $(if $(BUILDER),--builder "$(BUILDER)")
+		--platform "$(PLATFORM)" --revision "$(REVISION)" --epoch "$(SOURCE_DATE_EPOCH)" $(if $(BUILDER),--builder "$(BUILDER)")
+
+.PHONY: package
+package: venv ## Package the chart for a release, its image by digest (IMAGE=name@sha256:...; without @..., the digest of the image in dist/)
+	@$(BIN)/python -m tools.package_chart --image "$(IMAGE)" --platform "$(PLATFORM)" --epoch "$(SOURCE_DATE_EPOCH)"
 
 .PHONY: binaries
 binaries: venv ## Build the cluster's binaries ahead (once per machine: 15 minutes on 2 cores)

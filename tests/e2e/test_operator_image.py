@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import tarfile
@@ -14,12 +13,16 @@ from typing import Any
 
 import pytest
 import yaml
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
 
 from tests.e2e.conftest import CRD, RealCluster
 from tests.support.eventually import eventually
+from tests.support.locks import runtime
 from tools import build_image
 from tools.localcluster import operator_image as built
 from tools.localcluster.node import NodeUnavailable, check_machine
+from tools.oci_archive import opened
 
 CONFIG = build_image.ROOT / "config"
 USER = "65532:65532"
@@ -46,33 +49,19 @@ class Layer:
     """The first bytes of Python's compiled files."""
 
 
-def read(archive: Path) -> tuple[dict[str, Any], list[Layer]]:
-    """The image's configuration and its layers, the base's first."""
-    with tarfile.open(archive) as outer:
-        entries = {member.name: member for member in outer}
-
-        def content(name: str) -> bytes:
-            file = outer.extractfile(entries[name])
-            assert file is not None
-            return file.read()
-
-        (manifest,) = json.loads(content("manifest.json"))
-        assert manifest["RepoTags"] == [built.OPERATOR_IMAGE]
-        layers = []
-        for name in manifest["Layers"]:
-            data = outer.extractfile(entries[name])
-            assert data is not None
-            digest = hashlib.sha256(data.read()).hexdigest()
-            data.seek(0)
-            with tarfile.open(fileobj=data) as inner:
-                files = {member.name.removeprefix("./"): member for member in inner}
-                python = {
-                    name: file.read(8)
-                    for name, member in files.items()
-                    if name.endswith(".pyc") and (file := inner.extractfile(member))
-                }
-            layers.append(Layer(f"sha256:{digest}", files, python))
-        return json.loads(content(manifest["Config"])), layers
+def read(archive: Path) -> list[Layer]:
+    """The image's layers, the base's first."""
+    layers = []
+    with opened(archive) as image:
+        for digest, inner in zip(image.config["rootfs"]["diff_ids"], image.layers(), strict=True):
+            files = {member.name.removeprefix("./"): member for member in inner}
+            python = {
+                name: file.read(8)
+                for name, member in files.items()
+                if name.endswith(".pyc") and (file := inner.extractfile(member))
+            }
+            layers.append(Layer(digest, files, python))
+    return layers
 
 
 def visible(layers: list[Layer]) -> set[str]:
@@ -86,26 +75,18 @@ def visible(layers: list[Layer]) -> set[str]:
 
 
 def test_the_image_says_what_it_is_and_runs_as_nobody_in_particular(archive: Path) -> None:
-    image, layers = read(archive)
-    assert (image["os"], image["architecture"]) == ("linux", "amd64")
-    assert image["rootfs"]["diff_ids"] == [layer.digest for layer in layers]
-    config = image["config"]
+    with opened(archive) as image:
+        assert (image.config["os"], image.config["architecture"]) == ("linux", "amd64")
+        config = image.config["config"]
     assert (config["User"], config["Entrypoint"]) == (USER, ["speculator-operator"])
     environment = dict(variable.split("=", 1) for variable in config["Env"])
     assert environment["PATH"].startswith("/opt/operator/bin:")
     assert environment["PYTHONDONTWRITEBYTECODE"] == "1"
-    prefix = "org.opencontainers.image."
-    assert config["Labels"] == {
-        f"{prefix}title": "speculator-operator",
-        f"{prefix}description": "Serves speculators checkpoints with vLLM, and proves that they speculate",
-        f"{prefix}licenses": "Apache-2.0",
-        f"{prefix}version": build_image.version(),
-        f"{prefix}revision": "unknown",
-    }
+    assert config["Labels"] == build_image.Image("", built.BASE_IMAGE, "").labels
 
 
 def test_the_image_holds_the_operator_compiled_and_nothing_that_installs_or_builds(archive: Path) -> None:
-    _, layers = read(archive)
+    layers = read(archive)
     base, own = layers
     names = visible(layers)
     assert "opt/operator/bin/speculator-operator" in own.files
@@ -133,9 +114,36 @@ def test_another_build_gives_the_same_image(archive: Path, tmp_path: Path) -> No
         built.build(again, tmp_path)
     finally:
         os.umask(umask)
-    first, second = read(archive), read(again)
-    assert [layer.digest for layer in second[1]] == [layer.digest for layer in first[1]]
-    assert second[0] == first[0]
+    with opened(archive) as first, opened(again) as second:
+        assert second.config == first.config
+        assert second.digest == first.digest
+
+
+def test_the_bill_of_materials_has_all_that_is_in_the_image(archive: Path) -> None:
+    with opened(archive) as image:
+        text = image.file(build_image.SBOM).decode()
+        created = image.config["created"]
+    layers = read(archive)
+    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(text) is None
+    bill = json.loads(text)
+    assert bill["metadata"]["timestamp"] == created
+    components = {component["purl"]: component for component in bill["components"] if "purl" in component}
+    names = visible(layers)
+
+    installed = {name.split("/")[-2] for name in names if name.endswith(".dist-info/METADATA")}
+    listed = {f"{each['name'].replace('-', '_')}-{each['version']}.dist-info" for each in components.values()}
+    assert {each.lower() for each in installed} - listed == {f"speculator_operator-{build_image.version()}.dist-info"}
+    python = {purl.partition("?")[0]: each for purl, each in components.items() if purl.startswith("pkg:pypi/")}
+    locked = {f"pkg:pypi/{it.name}@{it.version}": it.hashes for it in runtime() if it.wanted}
+    assert set(locked) - set(python) == {purl for purl in locked if purl.startswith("pkg:pypi/hf-xet@")}
+    for purl, component in python.items():
+        assert component["hashes"][0]["content"] in locked[purl]
+        assert component["licenses"]
+    assert "pkg:cargo/pyo3" in text, "what compiled wheels hold is there as well"
+
+    debian = {each["name"] for purl, each in components.items() if purl.startswith("pkg:deb/debian/")}
+    assert debian == {Path(name).name for name in names if "/dpkg/status.d/" in name}
+    assert {"libc6", "libssl3", "ca-certificates"} < debian
 
 
 def restricted_pod(hub: str) -> dict[str, Any]:

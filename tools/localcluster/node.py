@@ -115,7 +115,9 @@ class Node:
         self._cleanup.close()
 
     def load(self, archive: Path) -> None:
-        """Imports the images of a docker-archive: pods may name them from now on. They are this node's alone.
+        """Imports the images of a docker-archive or an OCI archive: pods may name them from now on.
+
+        They are this node's alone.
 
         Raises:
             NodeUnavailable: containerd doesn't take it.

@@ -23,7 +23,7 @@ from tools.localcluster.binaries import say
 from tools.localcluster.image import ImageUnavailable
 
 OPERATOR_IMAGE = "localhost/speculator-operator:test"
-_BASE_IMAGE = "localhost/python:debian"
+BASE_IMAGE = "localhost/python:debian"
 
 #: What the Dockerfile asks of its base: Python, a shell with ``rm``, and the authorities that sign for web sites.
 _BASE_PACKAGES = ("ca-certificates", "coreutils", "dash", "python3")
@@ -40,7 +40,7 @@ _WITH_LIBRARIES = ("sh", "-c", 'mount --bind "$0" /etc/ld.so.cache && exec "$@"'
 
 
 def operator_image() -> Path:
-    """The docker-archive of ``OPERATOR_IMAGE``, built where its sources have changed (half a minute, at first one).
+    """The OCI archive of ``OPERATOR_IMAGE``, built where its sources have changed (half a minute, at first one).
 
     Raises:
         ImageUnavailable: it can't be built, here or at all.
@@ -55,7 +55,7 @@ def operator_image() -> Path:
 
 
 def build(archive: Path, scratch: Path) -> None:
-    """Builds the image into a docker-archive, whatever the cache has; the base and the wheels are taken from there.
+    """Builds the image into an OCI archive, whatever the cache has; the base and the wheels are taken from there.
 
     Raises:
         ImageUnavailable: it can't be built, here or at all.
@@ -63,7 +63,7 @@ def build(archive: Path, scratch: Path) -> None:
     """
     say(f"Building {OPERATOR_IMAGE} (once per change of its sources; about half a minute)")
     base = _base_image()
-    wanted = Image(OPERATOR_IMAGE, _BASE_IMAGE, _python_version(base))
+    wanted = Image(OPERATOR_IMAGE, BASE_IMAGE, _python_version(base))
     builder = Builder("buildah", _buildah(scratch), ("--identity-label=false",))
     environment = _environment(scratch)
 
@@ -72,11 +72,11 @@ def build(archive: Path, scratch: Path) -> None:
 
     run("reading the base", ["pull", f"docker-archive:{base}"])
     try:
-        with build_image.context(wanted.base_python, scratch) as folder:
+        with build_image.context(wanted, scratch) as folder:
             run(f"building {OPERATOR_IMAGE}", build_image.arguments(builder, wanted, folder))
     except BuildImpossible as problem:
         raise ImageUnavailable(f"{OPERATOR_IMAGE} can't be built: {problem}") from problem
-    run("writing the image", ["push", OPERATOR_IMAGE, f"docker-archive:{archive}:{OPERATOR_IMAGE}"])
+    run("writing the image", build_image.exported(builder, wanted, archive))
 
 
 def _buildah(scratch: Path) -> tuple[str, ...]:
@@ -104,13 +104,15 @@ def _environment(scratch: Path) -> dict[str, str]:
 
 def _base_image() -> Path:
     recipe = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:16]
-    return image.kept("python", recipe, _BASE_IMAGE, image.packed(_BASE_IMAGE, _fill_base))
+    return image.kept("python", recipe, BASE_IMAGE, image.packed(BASE_IMAGE, _fill_base))
 
 
 def _fill_base(root: Path, scratch: Path) -> dict[str, object]:
     del scratch
-    say(f"Building {_BASE_IMAGE} (once; a few seconds)")
-    packages.unpack((name for name in packages.closure(_BASE_PACKAGES) if not _LEFT_OUT.match(name)), root)
+    say(f"Building {BASE_IMAGE} (once; a few seconds)")
+    names = [name for name in packages.closure(_BASE_PACKAGES) if not _LEFT_OUT.match(name)]
+    # What says which distribution this is comes without the awk that its installation needs.
+    packages.unpack([*names, "base-files"], root, database=root / "var" / "lib" / "dpkg" / "status.d")
     for folder in _UNREAD:
         shutil.rmtree(root / "usr" / "share" / folder, ignore_errors=True)
     temporary = root / "tmp"

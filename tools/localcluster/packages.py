@@ -83,8 +83,13 @@ def closure(packages: Iterable[str]) -> list[str]:
     return sorted({line for line in lines if line and not line.startswith((" ", "<", "|"))})
 
 
-def unpack(packages: Iterable[str], root: Path) -> None:
-    """Downloads the packages and unpacks them into ``root``, without running anything of theirs."""
+def unpack(packages: Iterable[str], root: Path, database: Path | None = None) -> None:
+    """Downloads the packages and unpacks them into ``root``, without running anything of theirs.
+
+    Args:
+        database: a folder that gets a file about each, as an image has it that was made without dpkg: it is what
+            scanners look for.
+    """
     names = sorted(packages)
     for folder in _MERGED:
         (root / "usr" / folder).mkdir(parents=True, exist_ok=True)
@@ -102,6 +107,10 @@ def unpack(packages: Iterable[str], root: Path) -> None:
                 archive.stdout.close()
             if archive.wait() or extracted.returncode:
                 raise PackagesUnavailable(f"{package.name} can't be unpacked: {extracted.stderr.strip()[-1000:]}")
+            if database is not None:
+                database.mkdir(parents=True, exist_ok=True)
+                about = subprocess.run(["dpkg-deb", "--field", str(package)], stdout=subprocess.PIPE, check=True)
+                (database / package.name.partition("_")[0]).write_bytes(about.stdout)
 
 
 def _libraries(package: str) -> set[str]:
