@@ -7,6 +7,7 @@ description here is what ``kubectl explain`` shows, and a bound here is what the
 from __future__ import annotations
 
 import difflib
+import ipaddress
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -275,6 +276,8 @@ class Reason(StrEnum):
     """The engine is older than the oldest that may be run."""
     DATA_PARALLEL_UNSUPPORTED = "DataParallelUnsupported"
     """Data parallelism beyond 1: one canary would prove one rank only."""
+    EGRESS_NEEDED = "EgressNeeded"
+    """``spec.networkPolicy.egress`` is ``None``, and a model has to be downloaded."""
     ENGINE_REFUSED = "EngineRefused"
     """`check --engine`: the engine itself refuses the command, in its own words."""
 
@@ -784,6 +787,148 @@ class PodSpec(_Model):
     """How long an ending pod may finish its requests. 60 by default."""
 
 
+class LabelOperator(StrEnum):
+    IN = "In"
+    NOT_IN = "NotIn"
+    EXISTS = "Exists"
+    DOES_NOT_EXIST = "DoesNotExist"
+
+
+class LabelRequirement(_Model):
+    rules = (
+        Rule(
+            cel="(self.operator in ['In', 'NotIn']) == (has(self.values) && size(self.values) > 0)",
+            holds=lambda it: (it.operator in (LabelOperator.IN, LabelOperator.NOT_IN)) == bool(it.values),
+            field=".values",
+            message="the operators In and NotIn need values, and Exists and DoesNotExist take none",
+        ),
+    )
+
+    key: MetadataKey
+    """The label's key."""
+    operator: LabelOperator
+    """In, NotIn, Exists or DoesNotExist."""
+    values: Annotated[
+        list[LabelValue], Field(max_length=32, json_schema_extra={"x-kubernetes-list-type": "atomic"})
+    ] = []
+    """The label's values."""
+
+
+class LabelSelector(_Model):
+    match_labels: Annotated[dict[MetadataKey, LabelValue], Field(max_length=16)] = {}
+    """Labels that have to be there. Without these and `matchExpressions` it matches everything."""
+    match_expressions: Annotated[
+        list[LabelRequirement], Field(max_length=16, json_schema_extra={"x-kubernetes-list-type": "atomic"})
+    ] = []
+    """What else has to be true of the labels."""
+
+
+def _cidr(text: str) -> str:
+    try:
+        ipaddress.ip_interface(text)
+    except ValueError:
+        raise PydanticCustomError("cidr", "must be a range of addresses such as 10.0.0.0/8 or fd00::/8") from None
+    return text
+
+
+#: Where Python is laxer than Go (a mask in place of a length, no length at all) the pattern isn't.
+CIDR_PATTERN = r"^[0-9A-Fa-f:.]+/[0-9]{1,3}$"
+Cidr = Annotated[
+    str,
+    Field(max_length=43, pattern=CIDR_PATTERN, json_schema_extra={"format": "cidr"}),
+    AfterValidator(_cidr),
+]
+
+
+class IpBlock(_Model):
+    cidr: Cidr
+    """A range of addresses, such as 10.0.0.0/8 or fd00::/8."""
+    except_: Annotated[
+        list[Cidr], Field(alias="except", max_length=32, json_schema_extra={"x-kubernetes-list-type": "atomic"})
+    ] = []
+    """Ranges within it that are left out."""
+
+
+def _strictly_within(block: IpBlock) -> IpBlock:
+    """As Kubernetes asks for it; CEL of 1.30 can't say it."""
+    whole = ipaddress.ip_interface(block.cidr).network
+    for text in block.except_:
+        part = ipaddress.ip_interface(text).network
+        if part.version != whole.version or part.prefixlen <= whole.prefixlen or not part.overlaps(whole):
+            raise PydanticCustomError(
+                "except", "except must name smaller ranges within the cidr, and {text} isn't one", {"text": text}
+            )
+    return block
+
+
+class NetworkPolicyPeer(_Model):
+    rules = (
+        Rule(
+            cel="has(self.ipBlock) != (has(self.podSelector) || has(self.namespaceSelector))",
+            holds=lambda peer: (
+                (peer.ip_block is None) == (peer.pod_selector is not None or peer.namespace_selector is not None)
+            ),
+            field=".ipBlock",
+            message="give an ipBlock, or a podSelector, a namespaceSelector or both",
+        ),
+    )
+
+    pod_selector: LabelSelector | None = None
+    """Pods by their labels: of the namespaces that `namespaceSelector` says, or of the resource's own."""
+    namespace_selector: LabelSelector | None = None
+    """Namespaces by their labels."""
+    ip_block: Annotated[IpBlock, AfterValidator(_strictly_within)] | None = None
+    """A range of addresses."""
+
+
+class NetworkPolicyPort(_Model):
+    protocol: Literal["TCP", "UDP", "SCTP"]
+    """TCP, UDP or SCTP."""
+    port: Annotated[int, Field(strict=True, ge=1, le=65535)]
+    """The pod's port, which isn't always its Service's."""
+
+
+class NetworkPolicyEgressRule(_Model):
+    """Not a resource's to say: what an installation lets all of its pods reach (``Settings.network_policy_egress``)."""
+
+    to: Annotated[list[NetworkPolicyPeer], Field(max_length=32)] = []
+    """None are everything."""
+    ports: Annotated[list[NetworkPolicyPort], Field(max_length=32)] = []
+    """None are all."""
+
+
+class Egress(StrEnum):
+    SOURCES = "Sources"
+    NONE = "None"
+    ANY = "Any"
+
+
+class NetworkPolicy(_Model):
+    rules = (
+        Rule(
+            cel="!has(self.from) || size(self.from) > 0",
+            holds=lambda policy: policy.from_ is None or len(policy.from_) > 0,
+            field=".from",
+            message="an empty list would say nobody to its reader, and anybody to Kubernetes; name peers, or leave it "
+            "out for anybody",
+        ),
+    )
+
+    from_: (
+        Annotated[
+            list[NetworkPolicyPeer],
+            Field(max_length=32, json_schema_extra={"x-kubernetes-list-type": "atomic"}),
+        ]
+        | None
+    ) = Field(default=None, alias="from")
+    """Who reaches the API's port, beside the operator and whom else the installation says: peers as in a
+    NetworkPolicy. By default anybody. No other port is ever reached."""
+    egress: Egress = Egress.SOURCES
+    """What the pods reach. Sources (the default): what their models are downloaded from, and the cluster's DNS; nothing
+    where all models are mounted. None: nothing, which is refused where a model has to be downloaded. Any: everything.
+    """
+
+
 class Template(_Model):
     metadata: Metadata = Metadata()
     """Metadata of the pods."""
@@ -863,6 +1008,9 @@ class SpeculatorDeploymentSpec(_Model):
     """The kind of GPU."""
     rollout: Rollout = Rollout()
     """How a change reaches the pods."""
+    network_policy: NetworkPolicy = NetworkPolicy()
+    """Who reaches the pods, and what they reach, where the cluster's network enforces NetworkPolicies. A change of it
+    restarts no pod."""
     template: Template = Template()
     """More about the pods."""
 

@@ -23,7 +23,7 @@ import yaml
 
 from . import api, check, engine_process, offline, resolver
 from .api import Identity, Resolved, Severity
-from .core import pod_models, render
+from .core import network_policy, pod_models, render
 from .core.engine_args import check_allowed
 from .crd import manifest
 from .errors import Refused, Waiting
@@ -179,6 +179,7 @@ def _add_folders(parser: argparse.ArgumentParser) -> None:
 def _settings(environment: Mapping[str, str]) -> Settings:
     settings = Settings.from_environment(environment)
     check_allowed(settings)
+    network_policy.check_settings(settings)
     return settings
 
 
@@ -282,6 +283,8 @@ def _render(arguments: argparse.Namespace) -> int:
         template = render.pod_template(resource, resolved, settings)
         objects.append(render.controller_revision(resource, resolved, template))
         objects.append(render.service(resource, resolved.port))
+        if settings.network_policies:
+            objects.append(network_policy.network_policy(resource, [template], settings))
         objects.append(render.deployment(resource, template))
     if arguments.output == "json":
         _print(json.dumps({"apiVersion": "v1", "kind": "List", "items": objects}, indent=2))

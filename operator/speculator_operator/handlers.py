@@ -33,6 +33,7 @@ CHILDREN = (
     ("apps", "v1", "deployments"),
     ("apps", "v1", "controllerrevisions"),
     ("batch", "v1", "jobs"),
+    ("networking.k8s.io", "v1", "networkpolicies"),
     ("", "v1", "services"),
     ("", "v1", "pods"),
 )

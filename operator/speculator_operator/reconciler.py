@@ -1,8 +1,8 @@
 """Gather, decide, act: one pass over one resource.
 
 A pass depends on what the resource and its children are now, never on what woke it. It writes in a fixed order, the
-ControllerRevision (the pin) first, then the Service, the Deployment, the status, and events last. So a pass that is cut
-short anywhere leaves something that the next one ends the same way.
+ControllerRevision (the pin) first, then the Service, the NetworkPolicy, the Deployment, the status, and events last. So
+a pass that is cut short anywhere leaves something that the next one ends the same way, and no pod without its policy.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -18,7 +18,7 @@ from typing import Any
 from . import api
 from .api import Identity, Model, Reason, Resolved, SpeculatorDeployment, SpeculatorDeploymentSpec
 from .cluster import Cluster
-from .core import plan, render, status
+from .core import network_policy, plan, render, status
 from .core.checkpoint import Snapshot
 from .core.render import Manifest
 from .core.status import Facts
@@ -58,6 +58,16 @@ class _Failure:
     problem: OperatorError
     since: float
     wait: float
+
+
+@dataclass(frozen=True)
+class _Observed:
+    """A resource's objects, as they are; None where there is none."""
+
+    deployment: Manifest | None
+    service: Manifest | None
+    policy: Manifest | None
+    pods: tuple[status.Pod, ...]
 
 
 class Reconciler:
@@ -103,23 +113,26 @@ class Reconciler:
             self._drafting.forget(key)
             return None
         before = body.get("status") or {}
-        deployment, service, pods = await self._observe(key)
+        observed = await self._observe(key)
+        deployment = observed.deployment
 
         resource, problem = _parsed(body)
-        conflict = plan.unowned(resource, (deployment, service))
+        policy = observed.policy if self._settings.network_policies else None  # without one, its name is anybody's
+        conflict = plan.unowned(resource, (deployment, observed.service, policy))
         problem = problem or conflict
         may_apply = problem is None
         pinned: Manifest | None = None
         if may_apply:
             try:
                 pinned = await self._pin(resource, deployment, before)
+                network_policy.refuse_closed(resource, _loaded(pinned))
             except OperatorError as error:
-                problem = error
+                problem, pinned = error, None
         else:
             await self._abandon(key)
         if pinned:
             try:
-                deployment = await self._apply(resource, pinned, deployment, service)
+                deployment = await self._apply(resource, pinned, observed)
             except Refused as error:
                 problem = error
                 self._remember(resource, _written(resource, pinned["metadata"]["name"]), problem)
@@ -129,11 +142,11 @@ class Reconciler:
         shown = pinned or await self._serving(resource, deployment, before)
         if may_apply and shown and not pinned:
             with contextlib.suppress(Refused):  # what was refused of the current inputs is said already
-                deployment = await self._apply(resource, shown, deployment, service)
+                deployment = await self._apply(resource, shown, observed)
 
         resolved = _resolved(shown) if shown else None
         revision = shown["metadata"]["name"] if shown else None
-        pods = await self._drafting.look(key, pods)
+        pods = await self._drafting.look(key, observed.pods)
         # What was accepted of another revision's drafts says nothing of this one's.
         same = (before.get("resolved") or {}).get("revision") == revision
         speculates = resolved is not None and resolved.off is None
@@ -150,13 +163,14 @@ class Reconciler:
         await self._say(resource, facts, body)
         return self._next(key, problem)
 
-    async def _observe(self, key: Key) -> tuple[Manifest | None, Manifest | None, tuple[status.Pod, ...]]:
+    async def _observe(self, key: Key) -> _Observed:
         namespace, name = key
         names = self._pods(key)
         seen = sorted(names)
-        deployment, service, *found = await asyncio.gather(
+        deployment, service, policy, *found = await asyncio.gather(
             self._cluster.get("Deployment", namespace, name),
             self._cluster.get("Service", namespace, name),
+            self._cluster.get("NetworkPolicy", namespace, name),
             *(self._cluster.get("Pod", namespace, pod) for pod in seen),
         )
         pods = [status.pod(pod) for pod in found if pod and plan.is_pod_of(name, pod)]
@@ -166,7 +180,7 @@ class Reconciler:
             pods = [status.pod(pod) for pod in listed if plan.is_pod_of(name, pod)]
             names.update(pod.name for pod in pods)
         names.difference_update(set(seen) - {pod.name for pod in pods})
-        return deployment, service, tuple(pods)
+        return _Observed(deployment, service, policy, tuple(pods))
 
     async def _pin(
         self, resource: SpeculatorDeployment, deployment: Manifest | None, before: Mapping[str, Any]
@@ -295,20 +309,37 @@ class Reconciler:
                     "ControllerRevision", resource.namespace, metadata["name"], uid=metadata["uid"]
                 )
 
-    async def _apply(
-        self,
-        resource: SpeculatorDeployment,
-        revision: Manifest,
-        deployment: Manifest | None,
-        service: Manifest | None,
-    ) -> Manifest:
+    async def _apply(self, resource: SpeculatorDeployment, revision: Manifest, observed: _Observed) -> Manifest:
         wanted = render.service(resource, _resolved(revision).port)
-        if plan.differs(wanted, service):
+        if plan.differs(wanted, observed.service):
             await self._cluster.apply(wanted)
+        await self._isolate(resource, revision, observed)
+        deployment = observed.deployment
         wanted = render.deployment(resource, revision["data"]["template"])
         if deployment is None or plan.differs(wanted, deployment):
             deployment = await self._cluster.apply(wanted)
         return deployment
+
+    async def _isolate(self, resource: SpeculatorDeployment, revision: Manifest, observed: _Observed) -> None:
+        """Puts the NetworkPolicy around the pods, or takes it away where the installation wants none."""
+        policy = observed.policy
+        if self._settings.network_policies:
+            older = await self._older_revisions(resource, revision, observed.pods)
+            templates = [item["data"]["template"] for item in (revision, *older)]
+            wanted = network_policy.network_policy(resource, templates, self._settings)
+            if plan.differs(wanted, policy):
+                await self._cluster.apply(wanted)
+        elif policy and plan.ownership(resource, policy) is plan.Ownership.OURS:
+            metadata = policy["metadata"]
+            await self._cluster.delete("NetworkPolicy", resource.namespace, metadata["name"], uid=metadata["uid"])
+
+    async def _older_revisions(
+        self, resource: SpeculatorDeployment, revision: Manifest, pods: Iterable[status.Pod]
+    ) -> list[Manifest]:
+        """The ControllerRevisions of pods that a rollout hasn't replaced yet, and may have to start again."""
+        names = {f"{resource.name}-{pod.revision}" for pod in pods if pod.revision} - {revision["metadata"]["name"]}
+        found = [await self._cluster.get("ControllerRevision", resource.namespace, name) for name in sorted(names)]
+        return [item for item in found if item and plan.ownership(resource, item) is plan.Ownership.OURS]
 
     async def _say(self, resource: SpeculatorDeployment, facts: Facts, body: Manifest) -> None:
         before = _own_status(body)
@@ -366,8 +397,8 @@ def _own_status(body: Manifest) -> Manifest:
 
 
 def _inputs(resource: SpeculatorDeployment, name: str) -> str:
-    """Names what a resolution is of: beside what names a revision, the accelerators' memory, which it can fail by."""
-    return f"{name} {resource.spec.accelerator.memory}"
+    """Names what a resolution is of: beside what names a revision, what is only checked, and can fail it."""
+    return f"{name} {resource.spec.accelerator.memory} {resource.spec.network_policy.model_dump_json()}"
 
 
 def _written(resource: SpeculatorDeployment, name: str) -> str:
@@ -383,6 +414,12 @@ def _revision_served(resource: SpeculatorDeployment, deployment: Manifest) -> st
 
 def _resolved(revision: Manifest) -> Resolved:
     return Resolved.model_validate(revision["data"]["resolved"])
+
+
+def _loaded(revision: Manifest) -> tuple[Identity | None, ...]:
+    """The models that the revision's engines load."""
+    resolved = _resolved(revision)
+    return resolved.verifier, resolved.draft
 
 
 def _pinned_read(read: Read, name: str, before: Mapping[str, Any]) -> Read:

@@ -23,7 +23,16 @@ from .api import (
     SpeculationMode,
     SpeculatorDeployment,
 )
-from .core import accelerators, checkpoint, combinations, compatibility, engine, engine_args, proof_probe
+from .core import (
+    accelerators,
+    checkpoint,
+    combinations,
+    compatibility,
+    engine,
+    engine_args,
+    network_policy,
+    proof_probe,
+)
 from .core.checkpoint import Recipe, Snapshot
 from .core.engine import Serving
 from .core.engine_args import ArgFields
@@ -195,6 +204,7 @@ async def _judge(
         if models.off is None:
             config = refusals.attempt(_speculative_config, request, models)
             _check_provable(resource.spec, config or {}, request.arguments.max_model_len, refusals)
+        refusals.attempt(network_policy.refuse_closed, resource, _loaded(models, config))
         memory = _memory(resource.spec, request, models, config)
         found = _compatibility(resource.spec, settings, request, models, config, memory)
     refused = tuple(map(Finding.refused, refusals.each))
@@ -410,6 +420,12 @@ def _resolved(
         ],
         warnings=list(warnings)[: api.MAX_WARNINGS],
     )
+
+
+def _loaded(models: _Models, config: Mapping[str, Any] | None) -> list[Identity | None]:
+    """The models that the engine loads, as far as they could be read."""
+    verifier = None if models.verifier is _UNREAD else models.verifier
+    return [_identity(verifier), _identity(models.draft) if config else None]
 
 
 def _identity(snapshot: Snapshot | None) -> Identity | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Self
@@ -16,6 +17,16 @@ Count = Annotated[int, Field(gt=0, le=1024)]
 def _listed(given: Any) -> Any:
     """``a, b`` as an environment variable has it, as its parts."""
     return [part.strip() for part in given.split(",") if part.strip()] if isinstance(given, str) else given
+
+
+def _json_objects(given: Any) -> Any:
+    """A list of JSON as an environment variable has it."""
+    if not isinstance(given, str):
+        return given
+    try:
+        return json.loads(given)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"not JSON: {error}") from None
 
 
 def _compiles(pattern: str) -> str:
@@ -57,6 +68,7 @@ Image = Annotated[str, Field(max_length=512), AfterValidator(_pinned)]
 ObjectName = Annotated[
     str, Field(max_length=253, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$")
 ]
+Objects = Annotated[tuple[dict[str, Any], ...], BeforeValidator(_json_objects), Field(max_length=32)]
 Flag = Annotated[str, Field(max_length=128, pattern=r"^--[a-z0-9][a-z0-9-]*$")]
 Variable = Annotated[str, Field(max_length=128, pattern=r"^[A-Z_][A-Z0-9_]*$")]
 Pattern = Annotated[str, Field(min_length=1, max_length=512), AfterValidator(_compiles)]
@@ -127,6 +139,16 @@ class Settings(BaseModel):
     """Whether resources may set `--trust-remote-code`, so that engines run the code in a model's repository."""
     secret_names: Pattern = ".*"  # noqa: S105  # it is about names
     """A regular expression that the name of every Secret that a resource names has to match as a whole."""
+    network_policies: bool = True
+    """Whether each resource has a NetworkPolicy of its own. Where it is turned off, those that it had are deleted."""
+    network_policy_peers: Objects = ()
+    """Who reaches every resource's API port, whatever its `spec.networkPolicy.from` says: the operator, which reads
+    metrics there, and whoever else does. A list of NetworkPolicyPeers as JSON, such as
+    `[{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "speculator-operator"}}}]`."""
+    network_policy_egress: Objects = ()
+    """What pods reach beside what their models are downloaded from, where `spec.networkPolicy.egress` is `Sources`: a
+    proxy, a DNS server at another port, object storage at a private address. A list of a NetworkPolicy's egress rules
+    as JSON."""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Self:
@@ -164,6 +186,8 @@ def written(value: Any) -> str:
             return str(value).lower()
         case float():
             return f"{value:g}"
+        case (dict(), *_):
+            return json.dumps(value)
         case tuple():
             return ",".join(value)
     return str(value)

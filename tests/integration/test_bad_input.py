@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from speculator_operator import api
-from speculator_operator.core import render
+from speculator_operator.core import network_policy, render
 from speculator_operator.settings import Settings
 from tests.support import inputs
 from tools.localcluster.controlplane import ControlPlane
@@ -49,10 +49,11 @@ def test_what_the_schema_allows_is_taken(cluster: ControlPlane, case: str) -> No
 
 
 @pytest.mark.parametrize("case", inputs.GOOD)
-def test_what_the_schema_allows_makes_a_deployment_that_is_taken(cluster: ControlPlane, case: str) -> None:
+def test_what_the_schema_allows_makes_objects_that_are_taken(cluster: ControlPlane, case: str) -> None:
     resource = api.SpeculatorDeployment.from_object(inputs.resource(inputs.GOOD[case]))
     template = render.pod_template(resource, inputs.RESOLVED, Settings())
     assert "created" in said(cluster, render.deployment(resource, template))
+    assert "created" in said(cluster, network_policy.network_policy(resource, [template], Settings()))
 
 
 @pytest.fixture

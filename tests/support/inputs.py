@@ -31,6 +31,18 @@ def _metadata(**metadata: object) -> Spec:
     return {"template": {"metadata": metadata}}
 
 
+def _from(*peers: object) -> Spec:
+    return {"networkPolicy": {"from": list(peers)}}
+
+
+def _expression(**requirement: object) -> Spec:
+    return _from({"podSelector": {"matchExpressions": [requirement]}})
+
+
+def _block(cidr: object, *excepted: object) -> Spec:
+    return _from({"ipBlock": {"cidr": cidr, **({"except": list(excepted)} if excepted else {})}})
+
+
 def _env(**variable: object) -> Spec:
     return {"engine": {"env": [{"name": "VLLM_LOGGING_LEVEL", **variable}]}}
 
@@ -241,6 +253,58 @@ BAD: dict[str, tuple[str, Spec]] = {
         "spec.rollout.maxUnavailable",
         {"rollout": {"maxSurge": "0%", "maxUnavailable": 0}},
     ),
+    # The network.
+    "egress that doesn't exist": ("spec.networkPolicy.egress", {"networkPolicy": {"egress": "Hub"}}),
+    "no peers": ("spec.networkPolicy.from", {"networkPolicy": {"from": []}}),
+    "a peer that is text": ("spec.networkPolicy.from[0]", _from("10.0.0.0/8")),
+    "a peer of nothing": ("spec.networkPolicy.from[0].ipBlock", _from({})),
+    "a peer of addresses and of pods": (
+        "spec.networkPolicy.from[0].ipBlock",
+        _from({"ipBlock": {"cidr": "10.0.0.0/8"}, "podSelector": {}}),
+    ),
+    "a misspelt selector": ("spec.networkPolicy.from[0].podSelectors", _from({"podSelectors": {}})),
+    "a pod's label with a space": (
+        "spec.networkPolicy.from[0].podSelector.matchLabels.app",
+        _from({"podSelector": {"matchLabels": {"app": "my gateway"}}}),
+    ),
+    "a namespace's label without a name": (
+        "spec.networkPolicy.from[0].namespaceSelector.matchLabels",
+        _from({"namespaceSelector": {"matchLabels": {"example.com/": "x"}}}),
+    ),
+    "an expression without an operator": (
+        "spec.networkPolicy.from[0].podSelector.matchExpressions[0].operator",
+        _expression(key="app"),
+    ),
+    "an expression of a key with a space": (
+        "spec.networkPolicy.from[0].podSelector.matchExpressions[0].key",
+        _expression(key="a b", operator="Exists"),
+    ),
+    "an expression with an operator that doesn't exist": (
+        "spec.networkPolicy.from[0].namespaceSelector.matchExpressions[0].operator",
+        _from({"namespaceSelector": {"matchExpressions": [{"key": "app", "operator": "Like", "values": ["x"]}]}}),
+    ),
+    "an expression of a namespace's label with a space": (
+        "spec.networkPolicy.from[0].namespaceSelector.matchExpressions[0].key",
+        _from({"namespaceSelector": {"matchExpressions": [{"key": "a b", "operator": "Exists"}]}}),
+    ),
+    "an expression In without values": (
+        "spec.networkPolicy.from[0].podSelector.matchExpressions[0].values",
+        _expression(key="app", operator="In"),
+    ),
+    "an expression Exists with values": (
+        "spec.networkPolicy.from[0].podSelector.matchExpressions[0].values",
+        _expression(key="app", operator="Exists", values=["x"]),
+    ),
+    "an expression of a namespace without values": (
+        "spec.networkPolicy.from[0].namespaceSelector.matchExpressions[0].values",
+        _from({"namespaceSelector": {"matchExpressions": [{"key": "app", "operator": "NotIn"}]}}),
+    ),
+    "a range of addresses without one": ("spec.networkPolicy.from[0].ipBlock.cidr", _from({"ipBlock": {}})),
+    "an address without a length": ("spec.networkPolicy.from[0].ipBlock.cidr", _block("10.0.0.1")),
+    "a range of addresses by a mask": ("spec.networkPolicy.from[0].ipBlock.cidr", _block("10.0.0.0/255.0.0.0")),
+    "a range of too many bits": ("spec.networkPolicy.from[0].ipBlock.cidr", _block("10.0.0.0/33")),
+    "a range of a host's name": ("spec.networkPolicy.from[0].ipBlock.cidr", _block("example.com/24")),
+    "an exception that is no range": ("spec.networkPolicy.from[0].ipBlock.except[0]", _block("10.0.0.0/8", "10.0.0.1")),
     # Pods.
     "a label with a space": ("spec.template.metadata.labels.team", _metadata(labels={"team": "language models"})),
     "a label that is a number": ("spec.template.metadata.labels.cost", _metadata(labels={"cost": 7})),
@@ -377,6 +441,24 @@ GOOD: dict[str, Spec] = {
     "unavailable pods in place of a surge": {"rollout": {"maxSurge": 0, "maxUnavailable": "25%"}},
     "a surge in percent": {"rollout": {"strategy": "RollingUpdate", "maxSurge": "100%"}},
     "old pods ended first": {"rollout": {"strategy": "Recreate"}},
+    "nothing that leaves": {"networkPolicy": {"egress": "None"}},
+    "peers of all kinds": {
+        "networkPolicy": {
+            "from": [
+                {"podSelector": {}},
+                {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "gateways"}}},
+                {
+                    "namespaceSelector": {
+                        "matchExpressions": [{"key": "team", "operator": "NotIn", "values": ["b", ""]}]
+                    },
+                    "podSelector": {"matchExpressions": [{"key": "example.com/client", "operator": "Exists"}]},
+                },
+                {"ipBlock": {"cidr": "10.0.0.0/8", "except": ["10.1.0.0/16", "10.2.3.4/32"]}},
+                {"ipBlock": {"cidr": "fd00::/8"}},
+            ],
+            "egress": "Any",
+        }
+    },
     "labels and annotations": _metadata(
         labels={"team": "", "example.com/cost-centre": "a_b.c"}, annotations={"example.com/note": "Ein Satz.\n"}
     ),
@@ -400,6 +482,12 @@ GOOD: dict[str, Spec] = {
 
 #: What the schema can't see: refused by the operator, in a condition.
 BAD_FOR_THE_OPERATOR: dict[str, tuple[str, Spec]] = {
+    "an exception outside of its range": (
+        "spec.networkPolicy.from[0].ipBlock",
+        _block("10.0.0.0/16", "10.1.0.0/24"),
+    ),
+    "an exception of the whole range": ("spec.networkPolicy.from[0].ipBlock", _block("10.0.0.0/16", "10.0.0.0/16")),
+    "an exception of another family": ("spec.networkPolicy.from[0].ipBlock", _block("10.0.0.0/16", "fd00::/64")),
     "an affinity that is too large": ("spec.template.spec.affinity", _pods(affinity={"a": "x" * 16384})),
     "a config that is too large": ("spec.speculation.config", {"speculation": {"config": {"method": "x" * 16384}}}),
 }

@@ -112,6 +112,37 @@ def test_only_what_an_apply_would_change_differs(case: str, observed: dict[str, 
     assert plan.differs(DESIRED, observed) is expected, case
 
 
+RULE = {"ports": [{"protocol": "TCP", "port": "http"}]}
+OPEN = {"policyTypes": ["Ingress", "Egress"], "podSelector": {"matchLabels": {"a": "b"}}, "ingress": [RULE]}
+CLOSED = {**OPEN, "egress": []}
+
+
+@pytest.mark.parametrize(
+    ("case", "wanted", "spec", "expected"),
+    [
+        ("a Service's selector as it was applied", {"selector": {"a": "b"}}, {"selector": {"a": "b"}}, False),
+        ("a label was added to it, so that it selects nothing", {"selector": {"a": "b"}},
+         {"selector": {"a": "b", "c": "d"}}, True),
+        ("a policy as it was applied", OPEN, OPEN, False),
+        ("a port was added to its rule", OPEN, {**OPEN, "ingress": [
+            {"ports": [*RULE["ports"], {"protocol": "TCP", "port": 22}]}]}, True),
+        ("a rule was added", OPEN, {**OPEN, "ingress": [RULE, {}]}, True),
+        ("its rule was narrowed", OPEN, {**OPEN, "ingress": [{**RULE, "from": [{"podSelector": {}}]}]}, True),
+        ("a label was added to its selector", OPEN,
+         {**OPEN, "podSelector": {"matchLabels": {"a": "b", "c": "d"}}}, True),
+        ("a type was taken out", OPEN, {**OPEN, "policyTypes": ["Ingress"]}, True),
+        ("the empty list that closes egress was dropped, as the API server drops it", CLOSED, OPEN, False),
+        ("closed egress was opened", CLOSED, {**OPEN, "egress": [{}]}, True),
+    ],
+)  # fmt: skip
+def test_what_is_added_to_a_whole_differs(
+    case: str, wanted: dict[str, Any], spec: dict[str, Any], expected: bool
+) -> None:
+    managed = [{"manager": "speculator-operator", "operation": "Apply", "fieldsV1": {}}]
+    observed = {"metadata": {"managedFields": managed}, "spec": spec}
+    assert plan.differs({"spec": wanted}, observed) is expected, case
+
+
 @pytest.mark.parametrize(
     ("one", "other", "same"),
     [

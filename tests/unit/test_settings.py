@@ -30,6 +30,9 @@ DIGEST = f"@sha256:{'0' * 64}"
         ("resolver_image", f"[::1]:5000/a/b{DIGEST}", f"[::1]:5000/a/b{DIGEST}"),
         ("resolver_image", f"registry.example/a:latest{DIGEST}", f"registry.example/a:latest{DIGEST}"),
         ("resolver_pull_secret", "pull-1.registry", "pull-1.registry"),
+        ("network_policies", "false", False),
+        ("network_policy_peers", '[{"podSelector": {}}]', ({"podSelector": {}},)),
+        ("network_policy_egress", " [] ", ()),
         ("s3_endpoint", "http://s3.example:65535", "http://s3.example:65535"),
         ("s3_endpoint", "https://[::1]:9000/", "https://[::1]:9000/"),
     ],
@@ -69,6 +72,11 @@ def test_a_setting_is_read_from_its_variable(name: str, text: str, value: object
         ("s3_endpoint", "http://s3.example:99999/"),
         ("hf_endpoint", "http://hub.example:65536"),
         ("hf_endpoint", "http://hub.example:x/a"),
+        ("network_policies", "none"),
+        ("network_policy_peers", "podSelector"),
+        ("network_policy_peers", '{"podSelector": {}}'),
+        ("network_policy_peers", '["10.0.0.0/8"]'),
+        ("network_policy_egress", "[" * 100_000),
         ("secret_names", "("),
         ("secret_names", "x" * 513),
     ],
@@ -81,7 +89,17 @@ def test_a_setting_of_the_wrong_form_is_refused_by_its_variable(name: str, text:
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(None, ""), (True, "true"), (False, "false"), (20.0, "20"), (0.5, "0.5"), (8, "8"), ((), ""), (("a", "b"), "a,b")],
+    [
+        (({"a": [1]}, {}), '[{"a": [1]}, {}]'),
+        (None, ""),
+        (True, "true"),
+        (False, "false"),
+        (20.0, "20"),
+        (0.5, "0.5"),
+        (8, "8"),
+        ((), ""),
+        (("a", "b"), "a,b"),
+    ],
 )
 def test_a_value_is_written_as_its_variable_has_it(value: Any, text: str) -> None:
     assert written(value) == text

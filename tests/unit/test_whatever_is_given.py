@@ -128,7 +128,8 @@ def holds(cluster: MemoryCluster) -> None:
     event(conditions["Resolved"]["reason"])
     written = cluster.kinds() - {api.KIND, "Job"}
     if conditions["Resolved"]["status"] == "True":
-        assert written == {"ControllerRevision", "Service", "Deployment"}
+        assert written == {"ControllerRevision", "Service", "NetworkPolicy", "Deployment"}
+        assert cluster.writes.index("NetworkPolicy") < cluster.writes.index("Deployment")
         assert cluster.writes.index("ControllerRevision") == 0
     else:
         assert written == set()

@@ -31,6 +31,9 @@ _LIST_KEYS = {
     "volumeMounts": ("mountPath",),
     "volumes": ("name",),
 }
+#: Whoever writes a part of these writes, and owns, the whole: what somebody adds to a Service's selector, or to a
+#: NetworkPolicy's rules, is a change of what is ours. (``x-kubernetes-map-type`` and ``-list-type`` say so.)
+_ATOMIC = ("egress", "ingress", "nodeSelector", "podSelector", "selector")
 #: Maps whose values are quantities: ``0.5`` and ``500m`` are the same.
 _QUANTITIES = ("limits", "requests")
 
@@ -95,12 +98,17 @@ def differs(desired: Manifest, live: Manifest | None) -> bool:
 
 
 def _contains(live: Any, desired: Any, key: str = "") -> bool:
+    if key in _ATOMIC:
+        return bool(live == desired) or not (live or desired)  # the API server drops an empty one
     if isinstance(desired, Mapping):
         if not isinstance(live, Mapping):
             return False
         if key in _QUANTITIES:
             return all(name in live and _quantity(live[name]) == _quantity(value) for name, value in desired.items())
-        return all(name in live and _contains(live[name], value, name) for name, value in desired.items())
+        return all(
+            (name in live or name in _ATOMIC) and _contains(live.get(name), value, name)
+            for name, value in desired.items()
+        )
     if isinstance(desired, list):
         if not isinstance(live, list):
             return False

@@ -70,7 +70,7 @@ def input_hash(resource: api.SpeculatorDeployment) -> str:
     """
     accelerator = resource.spec.accelerator.model_copy(update={"memory": None})
     spec = resource.spec.model_copy(update={"accelerator": accelerator}).model_dump(
-        mode="json", by_alias=True, exclude_defaults=True, exclude={"replicas", "suspend", "rollout"}
+        mode="json", by_alias=True, exclude_defaults=True, exclude={"replicas", "suspend", "rollout", "network_policy"}
     )
     text = json.dumps({"spec": spec, "refresh": resource.refresh}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:10]
