@@ -48,7 +48,7 @@ def test_a_resource_becomes_pods_and_says_so(world: World) -> None:
         assert "annotations" not in found["metadata"] or set(found["metadata"]["annotations"]) == {
             "kubectl.kubernetes.io/last-applied-configuration"
         }
-        for kind in ("deployment", "service"):
+        for kind in ("deployment", "service", "networkpolicy"):
             (owner,) = world.get(kind)["metadata"]["ownerReferences"]
             assert owner["uid"] == found["metadata"]["uid"]
             assert owner["controller"] is True
@@ -73,8 +73,8 @@ def test_children_changed_or_deleted_by_hand_are_repaired_at_the_same_commit(wor
         world.kubectl("patch", "deployment", "a", "--type=json", "-p", json.dumps(patch))
         eventually(lambda: "--port=1" not in world.args())
         world.kubectl("patch", "service", "a", "-p", '{"spec":{"selector":{"app":"other"}}}')
-        eventually(lambda: world.get("service")["spec"]["selector"]["speculators.dev/name"] == "a")
-        for kind in ("deployment", "service", "controllerrevision"):
+        eventually(lambda: world.get("service")["spec"]["selector"] == {"speculators.dev/name": "a"})
+        for kind in ("deployment", "service", "networkpolicy", "controllerrevision"):
             (name,) = (item["metadata"]["name"] for item in world.items(kind))
             world.kubectl("delete", kind, name)
             eventually(lambda kind=kind: world.items(kind))  # type: ignore[misc]
@@ -277,7 +277,7 @@ def test_deleting_works_while_the_operator_is_gone(world: World) -> None:
     with world.operator():
         world.ready()
     world.kubectl("delete", "spd", "a", "--timeout=20s")
-    for kind in ("deployments", "services", "controllerrevisions", "pods"):
+    for kind in ("deployments", "services", "networkpolicies", "controllerrevisions", "pods"):
         eventually(lambda kind=kind: [i for i in world.items(kind) if i["kind"] != "Event"] == [])  # type: ignore[misc]
 
 
@@ -290,9 +290,9 @@ def test_deleted_and_made_again_under_the_same_name(world: World) -> None:
         world.apply()
         world.ready()
         assert world.get("spd")["metadata"]["uid"] != uid
+        kinds = ("deployments", "services", "networkpolicies", "controllerrevisions")
         eventually(lambda: all(
-            item["metadata"]["ownerReferences"][0]["uid"] != uid
-            for kind in ("deployments", "services", "controllerrevisions") for item in world.items(kind)
+            item["metadata"]["ownerReferences"][0]["uid"] != uid for kind in kinds for item in world.items(kind)
         ))  # fmt: skip
 
 

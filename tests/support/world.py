@@ -130,7 +130,7 @@ class World:
 
     def end_state(self) -> dict[str, Any]:
         """What is there, without what differs between any two runs."""
-        kinds = ("controllerrevisions", "services", "deployments")
+        kinds = ("controllerrevisions", "services", "networkpolicies", "deployments")
         return {kind: [_essence(item) for item in self.items(kind)] for kind in kinds} | {
             "resolved": [item["status"]["resolved"] for item in self.items("spd")],
             "conditions": [
