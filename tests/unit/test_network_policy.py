@@ -237,7 +237,3 @@ def test_settings_that_no_policy_could_have_are_refused_at_the_start(
     network_policy.check_settings(INSTALLED)
     with pytest.raises(ValueError, match=f"^SPECULATOR_NETWORK_POLICY_{place}"):
         network_policy.check_settings(Settings(**{setting: (value,)}))
-
-
-def test_a_change_of_it_rolls_no_pod() -> None:
-    assert render.input_hash(resource(egress="Any", **{"from": [{"podSelector": {}}]})) == render.input_hash(resource())

@@ -263,6 +263,20 @@ def test_the_api_key_is_sent(engine: Engine, monkeypatch: pytest.MonkeyPatch) ->
     assert engine.keys == ["Bearer s3cret"]
 
 
+@pytest.mark.usefixtures("container")
+@pytest.mark.parametrize("key", ["s3cret\n", "s3cret\r", "s3cr\u20act", "s3\x00cret"])
+def test_an_api_key_that_no_header_takes_is_never_shown(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], key: str
+) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr("os.environ", {"VLLM_API_KEY": key})
+        assert probe(engine) == 1
+    said = "".join(capsys.readouterr())
+    assert "the API key" in said
+    assert "s3" not in said
+    assert engine.canaries == []
+
+
 def test_the_source_runs_by_itself(engine: Engine) -> None:
     source = inspect.getsource(proof_probe)
     command = [sys.executable, "-I", "-S", "-c", source, "health", str(engine.port)]

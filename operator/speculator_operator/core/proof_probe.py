@@ -31,6 +31,7 @@ WORK_SECONDS = TIMEOUT_SECONDS - 8  # what remains is for ending the container
 POLL_SECONDS = 4  # the engine's statistics follow its output
 READ_LIMIT = 8 << 20
 COUNTER = "vllm:spec_decode_num_drafts_total"
+GUARDED = "/v1/"  # what the engine asks the API key for; /health and /metrics are open
 TERMINATION_LOG = Path("/dev/termination-log")
 STATE = Path("/tmp")  # noqa: S108 - the container's own
 PROC = Path("/proc")
@@ -68,8 +69,13 @@ def main(arguments: list[str]) -> int:
 
 def request(port: int, method: str, path: str, body: object | None = None) -> tuple[int, str]:
     headers = {"Content-Type": "application/json"}
-    if os.environ.get("VLLM_API_KEY"):
-        headers["Authorization"] = "Bearer " + os.environ["VLLM_API_KEY"]
+    key = os.environ.get("VLLM_API_KEY", "")
+    if key and path.startswith(GUARDED):
+        if not (key.isascii() and key.isprintable()):  # http.client would say so too, and show the key
+            raise OSError(
+                "no client can send the API key: it has a line's end, or other characters that no header takes"
+            )
+        headers["Authorization"] = "Bearer " + key
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=WORK_SECONDS)
     try:
         connection.request(method, path, None if body is None else json.dumps(body), headers)

@@ -11,6 +11,7 @@ import hashlib
 import inspect
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -52,6 +53,8 @@ UNPRIVILEGED = {
         "seccompProfile": {"type": "RuntimeDefault"},
     },
 }
+#: Where only some domains may be asked for media, none of them may send the engine on to another.
+_MEDIA_DOMAINS = re.compile(r"--allowed[-_]media[-_]domains(=|$)")
 #: Scheduling and pulling an image of some ten GB.
 PULL_SECONDS = 1200
 
@@ -170,7 +173,7 @@ def pod_template(resource: api.SpeculatorDeployment, resolved: Resolved, setting
         "image": resolved.image,
         "command": [escaped(text) for text in resolved.command[:3]],
         "args": [escaped(text) for text in resolved.command[3:]],
-        "env": _environment(resource, settings, from_hub=from_hub),
+        "env": _environment(resource, resolved, settings, from_hub=from_hub),
         "ports": [{"name": "http", "containerPort": resolved.port, "protocol": "TCP"}],
         "resources": _resources(spec, resolved.tensor * resolved.pipeline),
         "securityContext": CONFINED,
@@ -263,7 +266,9 @@ def object_metadata(resource: api.SpeculatorDeployment, name: str) -> Manifest:
     return metadata
 
 
-def _environment(resource: api.SpeculatorDeployment, settings: Settings, *, from_hub: bool) -> list[Manifest]:
+def _environment(
+    resource: api.SpeculatorDeployment, resolved: Resolved, settings: Settings, *, from_hub: bool
+) -> list[Manifest]:
     """The user's variables, and ours after them. The two never share a name: the allow-list has none of ours."""
     engine = resource.spec.engine
     environment: list[Manifest] = []
@@ -280,6 +285,8 @@ def _environment(resource: api.SpeculatorDeployment, settings: Settings, *, from
         {"name": "USER", "value": "engine"},  # torch asks for the user's name, and the image may not know this one
         {"name": "VLLM_NO_USAGE_STATS", "value": "1"},
     ]
+    if any(_MEDIA_DOMAINS.match(text) for text in resolved.command):
+        environment.append({"name": "VLLM_MEDIA_URL_ALLOW_REDIRECTS", "value": "0"})
     if from_hub:
         environment += pod_models.environment(resource.spec.model, {Kind.HUB})
         if settings.pod_hf_endpoint:
