@@ -32,6 +32,8 @@ EXAMPLES: dict[str, Any] = {
     "settings.allowFlags": ["--enable-lora", "--max-loras"],
     "settings.allowEnv": ["NCCL_DEBUG_FILE"],
     "settings.secretNames": "hub-[a-z]+",
+    "settings.networkPolicyPeers": [{"namespaceSelector": {"matchLabels": {"a": "b"}}}],
+    "settings.networkPolicyEgress": [{"to": [{"ipBlock": {"cidr": "10.0.0.1/32"}}]}],
     "serviceAccount.name": "another",
     "serviceAccount.annotations": {"a.example/b": "c"},
     "resources.requests": {"cpu": 1},
@@ -54,6 +56,16 @@ EXAMPLES: dict[str, Any] = {
     "test.expectedReason": "HubUnavailable",
     "admission.rules": [RULE],
     "admission.uncounted": ["rdma/hca"],
+}
+#: The operator's own pods, as a peer.
+OPERATOR = {
+    "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "ns"}},
+    "podSelector": {
+        "matchLabels": {
+            "app.kubernetes.io/instance": "r",
+            "app.kubernetes.io/name": "speculator-operator",
+        }
+    },
 }
 CRDS = {"crds": {"install": False}}  # it is long, and the same
 #: What a value has an effect with only.
@@ -100,13 +112,15 @@ def test_the_operator_reads_each_setting_as_it_was_meant() -> None:
     read = Settings.from_environment(chart.environment(chart.objects(merged(CRDS, {"settings": given}))))
     for field, name in chart_values.settings().items():
         expected = tuple(given[name]) if isinstance(given[name], list) else given[name]
+        if field == "network_policy_peers":
+            expected = (OPERATOR, *expected)
         assert (field, getattr(read, field)) == (field, expected)
 
 
 def test_the_settings_defaults_are_the_operators() -> None:
     read = Settings.from_environment(chart.environment(chart.objects(CRDS)))
     assert read.resolver_image == chart.container(chart.objects(CRDS))["image"]
-    ours = {"resolver_image", *chart_values.WIRED}
+    ours = {"resolver_image", "network_policy_peers", *chart_values.WIRED}
     assert read.model_dump(exclude=ours) == Settings().model_dump(exclude=ours)
 
 

@@ -33,11 +33,11 @@ def changed(config: Mapping[str, Any], path: str, value: Any) -> dict[str, Any]:
     *parents, last = path.split(".")
     at: Any = result
     for part in parents:
-        at = at[int(part)] if part.isdigit() else at[part]
+        at = at[int(part) if isinstance(at, list) else part]
     if value is DROPPED:
         del at[last]
     else:
-        at[int(last) if last.isdigit() else last] = value
+        at[int(last) if isinstance(at, list) else last] = value
     return result
 
 

@@ -74,8 +74,8 @@ async def test_a_server_that_is_not_there_was_asked(world: World) -> None:
 @pytest.mark.parametrize(
     ("case", "namespaces", "some", "count"),
     [
-        ("all namespaces", [], {"speculatordeployments", "pods"}, 6),
-        ("two namespaces", ["m", "n"], {"speculatordeployments in m", "pods in n"}, 12),
+        ("all namespaces", [], {"speculatordeployments", "pods"}, 7),
+        ("two namespaces", ["m", "n"], {"speculatordeployments in m", "pods in n"}, 14),
     ],
 )
 def test_each_kind_is_watched_in_each_namespace(case: str, namespaces: list[str], some: set[str], count: int) -> None:
