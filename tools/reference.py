@@ -1,4 +1,4 @@
-"""Writes docs/reference.md from the types: fields, rules, conditions, reasons, settings. It prints the page.
+"""Writes docs/reference.md from the types: fields, rules, conditions, reasons, settings, metrics. It prints the page.
 
 Run by ``make generate``; the words are those of the docstrings.
 """
@@ -14,6 +14,7 @@ from itertools import pairwise
 from typing import Any
 
 from speculator_operator import api, crd, settings
+from speculator_operator.core import metrics
 
 Node = dict[str, Any]
 
@@ -26,6 +27,12 @@ refused by the API server, with the field named; what only the operator can see 
 
 A resource's name has at most {api.NAME_MAX_LENGTH} lower-case letters, digits and dashes, a letter first and no dash
 last. With the annotation `{api.REFRESH_ANNOTATION}` set to anything new, it is resolved and rendered anew.
+"""
+
+METRICS = """\
+At `/metrics` of `SPECULATOR_HTTP_PORT`. What is said of resources comes from the replica that leads, and ends with the
+resource. Beside these there are the process' own (`process_*`, `python_*`).
+
 """
 
 
@@ -91,6 +98,11 @@ def setting_rows() -> Iterator[tuple[str, ...]]:
         yield f"`{settings.variable(name)}`", f"`{default}`" if default else "", field.description or ""
 
 
+def metric_rows() -> Iterator[tuple[str, ...]]:
+    for family in (*metrics.COUNTED, *metrics.KNOWN):
+        yield f"`{family.name}`", family.type, ", ".join(f"`{label}`" for label in family.labels), family.meaning
+
+
 def table(*head: str, rows: Iterable[tuple[str, ...]]) -> str:
     lines = [head, tuple("---" for _ in head), *rows]
     cells = (tuple(" ".join(cell.split()).replace("``", "`").replace("|", "\\|") for cell in line) for line in lines)
@@ -109,6 +121,7 @@ def page() -> str:
         "Conditions": table("type", "True means", rows=members(api.ConditionType)),
         "Reasons": table("reason", "meaning", rows=members(api.Reason)),
         "Settings of the operator": table("variable", "default", "meaning", rows=setting_rows()),
+        "Metrics of the operator": METRICS + table("name", "type", "labels", "meaning", rows=metric_rows()),
     }
     return "\n".join([HEAD, *(f"## {title}\n\n{text}" for title, text in sections.items())])
 

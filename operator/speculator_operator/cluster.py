@@ -24,10 +24,10 @@ from urllib.request import getproxies, proxy_bypass
 import aiohttp
 from kubernetes.aio import config
 from kubernetes.aio.client import ApiClient, Configuration
-from prometheus_client import Counter
 
-from . import api
+from . import api, metrics
 from .api import Reason
+from .core import metrics as families
 from .core.render import MANAGER, Manifest
 from .errors import Refused
 
@@ -52,7 +52,7 @@ _PATHS = {
 #: How the API server's own authorizer words a refusal; quotas, policies and admission word theirs otherwise.
 _MISSING_RIGHT = re.compile(r'User "[^"]*" cannot \w+ (resource|path)')
 
-_REQUESTS = Counter("rest_client_requests_total", "Requests to the API server", ["code", "method"])
+_REQUESTS = metrics.counter(families.REQUESTS)
 
 log = logging.getLogger(__name__)
 

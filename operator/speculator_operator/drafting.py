@@ -13,7 +13,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from .core import acceptance
-from .core.acceptance import Window
+from .core.acceptance import Counters, Window
+from .core.metrics import Drafted
 from .core.status import Pod
 from .scrape import MetricsUnreachable, Scraper
 from .workqueue import Key
@@ -47,6 +48,8 @@ class Drafting:
         #: When this process last gave status an acceptance, and what status says.
         self._said: dict[Key, float] = {}
         self._shown: dict[Key, dict[str, Any] | None] = {}
+        #: What was counted since this process looked first, also by engines that have gone since.
+        self._counted: dict[Key, Counters] = {}
 
     async def look(self, key: Key, pods: Sequence[Pod]) -> tuple[Pod, ...]:
         """The pods, with what those that are ready have drafted. From now on these are the key's pods."""
@@ -57,7 +60,7 @@ class Drafting:
             if pod.ready
         }
         self._engines[key] = engines
-        await asyncio.gather(*(self._read(engine) for uid, engine in engines.items() if uid not in known))
+        await asyncio.gather(*(self._read(key, engine) for uid, engine in engines.items() if uid not in known))
         return tuple(
             replace(pod, drafts=engine.drafts, trouble=engine.trouble) if (engine := engines.get(pod.uid)) else pod
             for pod in pods
@@ -76,8 +79,18 @@ class Drafting:
         self._shown[key] = shown if new is None else new
         return self._shown[key]
 
+    def drafted(self, key: Key) -> Drafted:
+        """What is known now of a resource's engines, for metrics."""
+        engines = list(self._engines.get(key, {}).values())
+        return Drafted(
+            proven=sum(bool(engine.drafts) for engine in engines),
+            window=acceptance.totals(engine.window for engine in engines if engine.window.readings),
+            counted=self._counted.get(key, Counters()),
+        )
+
     def forget(self, key: Key) -> None:
         self._engines.pop(key, None)
+        self._counted.pop(key, None)
         self._said.pop(key, None)
         self._shown.pop(key, None)
 
@@ -94,12 +107,12 @@ class Drafting:
     async def _look_again(self, key: Key) -> None:
         engines = list(self._engines.get(key, {}).values())
         before = [_conclusion(engine) for engine in engines]
-        await asyncio.gather(*(self._read(engine) for engine in engines))
+        await asyncio.gather(*(self._read(key, engine) for engine in engines))
         turned = before != [_conclusion(engine) for engine in engines]
         if turned or (key in self._shown and self._news(key, self._shown[key])):
             self._changed(key)
 
-    async def _read(self, engine: _Engine) -> None:
+    async def _read(self, key: Key, engine: _Engine) -> None:
         try:
             text = await self._scraper.metrics(engine.address, engine.port)
         except MetricsUnreachable as error:
@@ -108,6 +121,9 @@ class Drafting:
         counters = acceptance.parse(text)
         engine.drafts, engine.trouble = counters.drafts if counters else 0, ""
         if counters:
+            if engine.window.readings and key in self._engines:
+                more = counters.since(engine.window.last)
+                self._counted[key] = self._counted.get(key, Counters()) + more
             engine.window.add(self._clock(), counters)
 
     def _news(self, key: Key, shown: dict[str, Any] | None) -> dict[str, Any] | None:

@@ -15,11 +15,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from . import api
+from . import api, metrics
 from .api import Identity, Model, Reason, Resolved, SpeculatorDeployment, SpeculatorDeploymentSpec
 from .cluster import Cluster
+from .core import metrics as families
 from .core import network_policy, plan, render, status
 from .core.checkpoint import Snapshot
+from .core.metrics import Drafted, Known
 from .core.render import Manifest
 from .core.status import Facts
 from .drafting import Drafting
@@ -43,6 +45,8 @@ RETRY_MOST_SECONDS = 300.0
 
 #: Whoever says so also says when to come back.
 _TOLD_WHEN = (Reason.HUB_THROTTLED, Reason.STORAGE_THROTTLED)
+
+_ERRORS = metrics.counter(families.ERRORS)
 
 log = logging.getLogger(__name__)
 
@@ -98,6 +102,11 @@ class Reconciler:
         self._changed = changed
         self._failures: dict[Key, _Failure] = {}
         self._resolutions: dict[Key, asyncio.Task[Resolved]] = {}
+        self._known: dict[Key, Known] = {}
+
+    def known(self) -> dict[Key, tuple[Known, Drafted]]:
+        """What is known now of each resource that had a pass, for metrics."""
+        return {key: (known, self._drafting.drafted(key)) for key, known in self._known.items()}
 
     async def reconcile(self, key: Key) -> float | None:
         """Brings one resource's objects and status to where they should be.
@@ -105,13 +114,25 @@ class Reconciler:
         Returns:
             Seconds after which to look again whatever happens, or None.
         """
+        try:
+            problem, wait = await self._pass(key)
+        except Exception:
+            _ERRORS.labels(families.ERROR).inc()
+            raise
+        if problem and problem.reason != Reason.RESOLVING:
+            _ERRORS.labels(problem.reason).inc()
+        return wait
+
+    async def _pass(self, key: Key) -> tuple[OperatorError | None, float | None]:
+        """One pass. Returns what kept it from its end, if anything did, and when to look again."""
         body = await self._cluster.get(api.KIND, *key)
         if body is None or body["metadata"].get("deletionTimestamp"):
             self._failures.pop(key, None)
             self._give_up(key)
             self._sources.gone(key)
             self._drafting.forget(key)
-            return None
+            self._known.pop(key, None)
+            return None, None
         before = body.get("status") or {}
         observed = await self._observe(key)
         deployment = observed.deployment
@@ -160,8 +181,9 @@ class Reconciler:
             pods=pods,
             acceptance=acceptance if speculates else None,
         )
-        await self._say(resource, facts, body)
-        return self._next(key, problem)
+        wanted = 0 if resource.spec.suspend else resource.spec.replicas
+        self._known[key] = Known(wanted, await self._say(resource, facts, body))
+        return problem, self._next(key, problem)
 
     async def _observe(self, key: Key) -> _Observed:
         namespace, name = key
@@ -341,12 +363,13 @@ class Reconciler:
         found = [await self._cluster.get("ControllerRevision", resource.namespace, name) for name in sorted(names)]
         return [item for item in found if item and plan.ownership(resource, item) is plan.Ownership.OURS]
 
-    async def _say(self, resource: SpeculatorDeployment, facts: Facts, body: Manifest) -> None:
+    async def _say(self, resource: SpeculatorDeployment, facts: Facts, body: Manifest) -> Manifest:
+        """Writes the status, if it is another than before, and returns it."""
         before = _own_status(body)
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         after = status.status(resource, facts, now, before)
         if after == before:
-            return
+            return after
         about = {
             "apiVersion": api.API_VERSION,
             "kind": api.KIND,
@@ -356,9 +379,10 @@ class Reconciler:
             await self._cluster.apply_status({**about, "status": after}, read=body)
         except Refused as error:  # an older definition, say
             log.warning("%s/%s: its status can't be written: %s", resource.namespace, resource.name, error)
-            return
+            return after
         for event in status.events(before, after):
             await self._cluster.emit(about, type_=event.type, reason=event.reason, note=event.note)
+        return after
 
     def _next(self, key: Key, problem: OperatorError | None) -> float | None:
         if problem is None:

@@ -10,7 +10,7 @@ import secrets
 import signal
 import socket
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,11 +18,12 @@ from typing import NoReturn
 
 import kopf
 
-from . import api, handlers
+from . import api, handlers, metrics
 from .cluster import Cluster, ClusterError
 from .core import health as checks
 from .core.health import Check
 from .core.lease import Terms
+from .core.metrics import Drafted, Known
 from .drafting import Drafting
 from .election import Election, LeaseLost
 from .handlers import Watched
@@ -69,6 +70,7 @@ async def run(settings: Settings, namespaces: Collection[str]) -> None:
     async with AsyncExitStack() as stack:
         apart = await stack.enter_async_context(Cluster.connect(in_flight=APART_IN_FLIGHT))
         process = _Process(settings, namespaces, apart, told)
+        stack.enter_context(metrics.collecting(leads=process.leads, resources=process.resources))
         if settings.http_port:
             await stack.enter_async_context(serving(settings.http_port, live=process.live, ready=process.ready))
         working, ending = asyncio.create_task(process.work()), asyncio.create_task(told.wait())
@@ -102,6 +104,7 @@ class _Lead:
 
     queue: WorkQueue[Key]
     watches: Watches
+    reconciler: Reconciler
 
 
 class _Process:
@@ -127,6 +130,12 @@ class _Process:
         if self._election:
             await self._election.acquire()
         await self._work()
+
+    def leads(self) -> bool:
+        return self._lead is not None
+
+    def resources(self) -> Mapping[Key, tuple[Known, Drafted]]:
+        return self._lead.reconciler.known() if self._lead else {}
 
     async def live(self) -> list[Check]:
         """Whether this process works as it should. Where it doesn't, starting anew helps."""
@@ -243,7 +252,7 @@ class _Process:
                 settings=settings,
                 clock=time.monotonic,
             )
-            self._lead = _Lead(queue, watches)
+            self._lead = _Lead(queue, watches, reconciler)
             working = [
                 asyncio.create_task(queue.run(reconciler.reconcile, settings.workers)),
                 asyncio.create_task(drafting.watch(settings.scrape_interval)),

@@ -13,16 +13,17 @@ import time
 from collections.abc import Awaitable, Callable, Hashable, Mapping
 from typing import Generic, TypeVar
 
-from prometheus_client import Counter, Gauge, Histogram
+from . import metrics
+from .core import metrics as families
 
 BACKOFF_FIRST = 0.5
 BACKOFF_MOST = 300.0
 
-_DEPTH = Gauge("workqueue_depth", "Keys waiting for a pass")
-_ADDS = Counter("workqueue_adds_total", "Keys added")
-_RETRIES = Counter("workqueue_retries_total", "Passes that failed and are repeated")
-_QUEUED = Histogram("workqueue_queue_duration_seconds", "How long a key waits for its pass")
-_WORKED = Histogram("workqueue_work_duration_seconds", "How long a pass takes")
+_DEPTH = metrics.gauge(families.QUEUE_DEPTH)
+_ADDS = metrics.counter(families.QUEUE_ADDS)
+_RETRIES = metrics.counter(families.QUEUE_RETRIES)
+_QUEUED = metrics.histogram(families.QUEUE_WAITS)
+_WORKED = metrics.histogram(families.QUEUE_WORKS)
 
 Key = tuple[str, str]
 """A resource's namespace and name."""

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
+import urllib.error
+import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -17,6 +20,13 @@ from tools.localcluster.controlplane import ControlPlane
 
 RBAC = Path(__file__).parents[2] / "config" / "rbac"
 USER = "operator"
+
+
+def free_port() -> int:
+    """One that nothing listens at now."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port: int = free.getsockname()[1]
+        return port
 
 
 def grant(cluster: ControlPlane, namespace: str | None = None) -> None:
@@ -66,6 +76,7 @@ class Operator:
         self._environment = {**kept, "KUBECONFIG": str(cluster.kubeconfig_for(user, server=server)), **given}
         self._process: subprocess.Popen[bytes] | None = None
         self._log = log
+        self._port = (settings or {}).get("http_port")
 
     def __enter__(self) -> Self:
         self.start()
@@ -89,6 +100,23 @@ class Operator:
     def running(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
+    @property
+    def exit_code(self) -> int | None:
+        """Of its last life; None while it runs. Negative is the signal that ended it."""
+        assert self._process is not None
+        return self._process.poll()
+
+    def ask(self, path: str) -> tuple[int, str]:
+        """What it answers at its ``http_port``; 0 while nobody listens there."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self._port}{path}", timeout=10) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, error.read().decode()
+        except urllib.error.URLError as error:
+            return 0, str(error)
+
     def start(self) -> None:
         with self._log.open("ab") as output:
             self._process = subprocess.Popen(
@@ -105,6 +133,10 @@ class Operator:
         except subprocess.TimeoutExpired:
             self.kill()
             raise AssertionError(f"the operator didn't end within 20 s of SIGTERM:\n{self.log[-2000:]}") from None
+
+    def send(self, number: int) -> None:
+        """Sends it a signal."""
+        os.kill(self.pid, number)
 
     def kill(self) -> None:
         """Kills it, as a node that goes away does."""

@@ -43,6 +43,20 @@ class Counters:
             tuple(_at(self.per_position, i) + _at(other.per_position, i) for i in range(width)),
         )
 
+    @property
+    def length(self) -> float:
+        """Tokens for each step of the verifier. Without drafts there is none."""
+        return 1 + self.accepted_tokens / self.drafts
+
+    @property
+    def rate(self) -> float:
+        """The share of draft tokens that was accepted. Without draft tokens there is none."""
+        return self.accepted_tokens / self.draft_tokens
+
+    @property
+    def rate_per_position(self) -> tuple[float, ...]:
+        return tuple(count / self.drafts for count in self.per_position)
+
     def since(self, earlier: Counters) -> Counters:
         """What was counted since an earlier reading; all of it, if the engine has begun anew meanwhile."""
         if self.drafts < earlier.drafts or self.draft_tokens < earlier.draft_tokens:
@@ -109,10 +123,15 @@ def parse(text: str) -> Counters | None:
     )
 
 
+def totals(windows: Iterable[Window]) -> Counters:
+    """What was counted by all engines together, each within its window."""
+    return sum((window.total() for window in windows), Counters())
+
+
 def summary(windows: Iterable[Window]) -> dict[str, Any] | None:
     """What status says of all engines together; None while nothing was drafted."""
     windows = list(windows)
-    total = sum((window.total() for window in windows), Counters())
+    total = totals(windows)
     if not total.drafts or not total.draft_tokens:
         return None
     return {
@@ -121,9 +140,9 @@ def summary(windows: Iterable[Window]) -> dict[str, Any] | None:
         "drafts": total.drafts,
         "draftTokens": total.draft_tokens,
         "acceptedTokens": total.accepted_tokens,
-        "length": f"{1 + total.accepted_tokens / total.drafts:.2f}",
-        "rate": f"{total.accepted_tokens / total.draft_tokens:.2f}",
-        "ratePerPosition": [f"{count / total.drafts:.2f}" for count in total.per_position],
+        "length": f"{total.length:.2f}",
+        "rate": f"{total.rate:.2f}",
+        "ratePerPosition": [f"{rate:.2f}" for rate in total.rate_per_position],
     }
 
 
