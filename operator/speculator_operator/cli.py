@@ -21,7 +21,7 @@ from typing import Any, NoReturn, TextIO
 
 import yaml
 
-from . import api, check, engine_process, offline, resolver
+from . import api, check, engine_process, logs, offline, resolver
 from .api import Identity, Resolved, Severity
 from .core import network_policy, pod_models, render
 from .core.engine_args import check_allowed
@@ -31,7 +31,9 @@ from .folder import read_folder
 from .hub import Hub
 from .reference import Reference
 from .resolution import Read, resolve
-from .settings import Settings, variable, written
+from .settings import SettingInvalid, Settings, variable, written
+
+log = logging.getLogger(__name__)
 
 EXIT_UNDETERMINED = 1
 EXIT_REFUSED = 2
@@ -203,21 +205,21 @@ def _json_object(text: str) -> dict[str, Any]:
 def _run(arguments: argparse.Namespace) -> int:
     from .run import ClusterTooOld, run  # kopf and the Kubernetes client take a second to import: no other needs them
 
-    logging.basicConfig(
-        level=logging.DEBUG if arguments.verbose else logging.INFO,
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-    )
-    if not arguments.verbose:
-        logging.getLogger("kopf.objects").setLevel(logging.WARNING)  # it would say of each event that it was handled
     given = {variable(name): getattr(arguments, name) for name in Settings.model_fields}
     settings = _settings({**os.environ, **{name: value for name, value in given.items() if value}})
+    logs.configure(settings.log_format, verbose=arguments.verbose)
     for name, value in settings:
-        _print(f"{name} = {written(value)}", to=sys.stderr)
+        log.info("%s = %s", name, written(value))
     try:
         asyncio.run(run(settings, arguments.namespace or ()))
-    except ClusterTooOld as problem:
-        _print(str(problem), to=sys.stderr)
-        return EXIT_REFUSED
+    except (ClusterTooOld, SettingInvalid, OSError) as problem:
+        log.critical("%s", problem)
+        if isinstance(problem, ClusterTooOld):
+            return EXIT_REFUSED
+        return EXIT_USAGE if isinstance(problem, SettingInvalid) else EXIT_UNDETERMINED
+    except Exception:
+        log.exception("The operator failed")
+        return EXIT_UNDETERMINED
     return 0
 
 

@@ -211,7 +211,7 @@ class Cluster:
         try:
             await self._call("POST", _PATHS["Event"].format(metadata["namespace"]), body=event)
         except (ClusterError, Refused) as error:
-            log.warning("%s/%s: an event was lost: %s", metadata["namespace"], metadata["name"], error)
+            log.warning("An event was lost: %s", error)
 
     async def _apply(self, manifest: Manifest, subresource: str) -> Manifest:
         metadata = manifest["metadata"]

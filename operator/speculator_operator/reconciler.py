@@ -215,7 +215,7 @@ class Reconciler:
             template = render.pod_template(resource, resolved, self._settings)
             made = await self._write_pin(resource, render.controller_revision(resource, resolved, template))
             await self._sources.forget((resource.namespace, resource.name))
-            log.info("%s/%s: pinned %s: %s", resource.namespace, resource.name, name, resolved.summary())
+            log.info("Pinned %s: %s", name, resolved.summary())
             if deployment:  # without one, this is the first
                 await self._prune(resource, deployment, keep=name)
             return made
@@ -378,7 +378,7 @@ class Reconciler:
         try:
             await self._cluster.apply_status({**about, "status": after}, read=body)
         except Refused as error:  # an older definition, say
-            log.warning("%s/%s: its status can't be written: %s", resource.namespace, resource.name, error)
+            log.warning("Its status can't be written: %s", error)
             return after
         for event in status.events(before, after):
             await self._cluster.emit(about, type_=event.type, reason=event.reason, note=event.note)

@@ -10,6 +10,8 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from . import logs
+
 Seconds = Annotated[float, Field(gt=0, le=86400)]
 Count = Annotated[int, Field(gt=0, le=1024)]
 
@@ -101,6 +103,8 @@ class Settings(BaseModel):
     """What acceptance in status is an average over."""
     http_port: Annotated[int, Field(ge=1024, le=65535)] | None = None
     """Where `/healthz`, `/readyz` and the operator's own `/metrics` are served; nowhere by default."""
+    log_format: logs.Format = "text"
+    """How log lines are written: `text`, or `json`, an object a line."""
     leader_election: bool = False
     """Whether several replicas agree by a Lease on which one works. Without it, there may be one replica only."""
     lease_name: ObjectName = "speculator-operator"

@@ -13,7 +13,7 @@ import time
 from collections.abc import Awaitable, Callable, Hashable, Mapping
 from typing import Generic, TypeVar
 
-from . import metrics
+from . import logs, metrics
 from .core import metrics as families
 
 BACKOFF_FIRST = 0.5
@@ -109,16 +109,8 @@ class WorkQueue(Generic[K]):
             _DEPTH.set(len(self._since))
             self._running[key] = started
             try:
-                wait = await process(key)
-                self._failures.pop(key, None)
-            except Exception as error:
-                failures = self._failures[key] = self._failures.get(key, 0) + 1
-                wait = min(BACKOFF_FIRST * 2 ** min(failures - 1, 20), BACKOFF_MOST) * (0.5 + self._jitter() / 2)
-                if isinstance(error, OSError):  # the wire's: a trace of our code would say nothing
-                    log.warning("%s: pass %d in a row failed, the next is in %.1f s: %s", key, failures, wait, error)
-                else:
-                    log.exception("%s: pass %d in a row failed, the next is in %.1f s", key, failures, wait)
-                _RETRIES.inc()
+                with logs.about(key):
+                    wait = await self._pass(key, process)
             finally:
                 del self._running[key]
                 _WORKED.observe(time.monotonic() - started)
@@ -127,3 +119,19 @@ class WorkQueue(Generic[K]):
             if key in self._again:
                 self._again.discard(key)
                 self.add(key)
+
+    async def _pass(self, key: K, process: Callable[[K], Awaitable[float | None]]) -> float | None:
+        """One pass; returns after how many seconds its key wants another one."""
+        try:
+            wait = await process(key)
+        except Exception as error:
+            failures = self._failures[key] = self._failures.get(key, 0) + 1
+            backoff: float = min(BACKOFF_FIRST * 2 ** min(failures - 1, 20), BACKOFF_MOST) * (0.5 + self._jitter() / 2)
+            if isinstance(error, OSError):  # the wire's: a trace of our code would say nothing
+                log.warning("Pass %d in a row failed, the next is in %.1f s: %s", failures, backoff, error)
+            else:
+                log.exception("Pass %d in a row failed, the next is in %.1f s", failures, backoff)
+            _RETRIES.inc()
+            return backoff
+        self._failures.pop(key, None)
+        return wait

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 from collections.abc import Collection
 from pathlib import Path
@@ -215,8 +216,8 @@ def test_crd_prints_the_definition(capsys: pytest.CaptureFixture[str]) -> None:
     assert yaml.safe_load(out) == crd()
 
 
-def test_run_takes_settings_by_flag_and_prints_them(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+def test_run_takes_settings_by_flag_and_logs_them(
+    capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ran: list[Settings] = []
 
@@ -227,7 +228,8 @@ def test_run_takes_settings_by_flag_and_prints_them(
     monkeypatch.setattr("speculator_operator.run.run", kept)
     monkeypatch.setenv("SPECULATOR_ALLOW_ENV", "VLLM_PLUGINS")
     flags = ["--allow-flags=--enable-lora,--max-loras", "--allow-remote-code", "true", "--secret-names", "hub-.*"]
-    code, out, err = run(capsys, "run", *flags)
+    with caplog.at_level(logging.INFO):
+        code, out, _ = run(capsys, "run", *flags)
     assert (code, out) == (0, "")
     assert ran == [
         Settings(
@@ -243,7 +245,7 @@ def test_run_takes_settings_by_flag_and_prints_them(
         "allow_remote_code = true",
         "allow_pickled_weights = false",
     ):
-        assert line in err.splitlines()
+        assert line in caplog.messages
 
 
 @pytest.mark.parametrize(

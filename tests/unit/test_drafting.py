@@ -158,3 +158,26 @@ async def test_pods_that_go_are_forgotten(world: World) -> None:
     assert world.metrics.reads == reads + 1
     world.drafting.forget(KEY)
     assert world.drafting.acceptance(KEY, None) is None
+
+
+async def test_what_is_counted_for_metrics_outlives_pods_and_resets_but_not_the_resource(world: World) -> None:
+    world.metrics.engines = {"ip-a": (15, 0), "ip-b": (15, 0), "ip-c": None}
+    await world.drafting.look(KEY, [pod("a"), pod("b"), pod("c")])
+    drafted = world.drafting.drafted(KEY)
+    assert (drafted.proven, drafted.counted.drafts) == (2, 0), "the canary's are none of them"
+
+    world.metrics.engines = {"ip-a": (25, 30), "ip-b": (20, 0)}
+    await world.read_again(15)
+    drafted = world.drafting.drafted(KEY)
+    assert (drafted.counted.drafts, drafted.counted.draft_tokens, drafted.counted.accepted_tokens) == (15, 45, 30)
+    assert drafted.window == drafted.counted
+
+    world.metrics.engines = {"ip-a": (4, 6)}  # it began anew, and the other is out of reach
+    await world.read_again(15)
+    drafted = world.drafting.drafted(KEY)
+    assert (drafted.proven, drafted.counted.drafts) == (1, 19)
+
+    await world.drafting.look(KEY, [pod("d", ready=False)])
+    assert world.drafting.drafted(KEY).counted.drafts == 19
+    world.drafting.forget(KEY)
+    assert (world.drafting.drafted(KEY).proven, world.drafting.drafted(KEY).counted.drafts) == (0, 0)
