@@ -5,15 +5,12 @@ Run by ``make generate``; the words are those of the docstrings.
 
 from __future__ import annotations
 
-import ast
-import inspect
 import json
 from collections.abc import Iterable, Iterator
-from enum import StrEnum
-from itertools import pairwise
 from typing import Any
 
 from speculator_operator import api, crd, settings
+from speculator_operator.commands import explain
 from speculator_operator.core import metrics
 
 Node = dict[str, Any]
@@ -83,15 +80,6 @@ def rules(node: Node, path: str) -> Iterator[str]:
         yield from rules(node["items"], f"{path}[]")
 
 
-def members(enum: type[StrEnum]) -> Iterator[tuple[str, str]]:
-    """An enum's values, each with the docstring under it, which exists in the source alone."""
-    for definition in ast.parse(inspect.getsource(enum)).body:
-        for assignment, described in pairwise(getattr(definition, "body", ())):
-            match assignment, described:
-                case ast.Assign(targets=[ast.Name(id=name)]), ast.Expr(value=ast.Constant(value=str(words))):
-                    yield f"`{enum[name]}`", words
-
-
 def setting_rows() -> Iterator[tuple[str, ...]]:
     for name, field in settings.Settings.model_fields.items():
         default = settings.written(field.default)
@@ -118,8 +106,13 @@ def page() -> str:
         "Spec": table("field", "type", "default", "meaning", rows=spec_rows(parts["spec"])),
         "Rules across fields": "".join(f"- {rule}\n" for rule in dict.fromkeys(rules(parts["spec"], "spec"))),
         "Status": table("field", "type", "meaning", rows=status_rows),
-        "Conditions": table("type", "True means", rows=members(api.ConditionType)),
-        "Reasons": table("reason", "meaning", rows=members(api.Reason)),
+        "Conditions": table("type", "True means", rows=((f"`{it.name}`", it.meaning) for it in explain.conditions())),
+        "Reasons": table(
+            "reason",
+            "meaning",
+            "what to do",
+            rows=((f"`{it.name}`", it.meaning, it.remedy or "nothing") for it in explain.reasons()),
+        ),
         "Settings of the operator": table("variable", "default", "meaning", rows=setting_rows()),
         "Metrics of the operator": METRICS + table("name", "type", "labels", "meaning", rows=metric_rows()),
     }

@@ -13,7 +13,7 @@ import os
 import re
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -32,12 +32,15 @@ from .core.render import MANAGER, Manifest
 from .errors import Refused
 
 CALL_SECONDS = 30.0
+MAX_OUTPUT_BYTES = 1 << 20
+"""Of a command in a container."""
 ECHOES = 1024
 """Own writes that are remembered; the watch tells of them within a second or so."""
 PAGE = 500
 NOTE_LENGTH = 1024
 """Of an event; the API server takes no longer one."""
 
+_OWN_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 _PATHS = {
     api.KIND: f"/apis/{api.API_VERSION}/namespaces/{{}}/{api.PLURAL}",
     "ControllerRevision": "/apis/apps/v1/namespaces/{}/controllerrevisions",
@@ -50,7 +53,12 @@ _PATHS = {
     "Service": "/api/v1/namespaces/{}/services",
 }
 #: How the API server's own authorizer words a refusal; quotas, policies and admission word theirs otherwise.
-_MISSING_RIGHT = re.compile(r'User "[^"]*" cannot \w+ (resource|path)')
+_MISSING_RIGHT = re.compile(
+    r'User "[^"]*" cannot (?P<verb>\w+) (?:resource|path) "(?P<resource>[^"]*)"(?: in API group "(?P<group>[^"]*)")?'
+)
+#: Of the API server's streams, that of Kubernetes 1.30 and later and of all before; each message begins with a channel.
+_PROTOCOL = "v4.channel.k8s.io"
+_STDIN, _STDOUT, _STDERR, _OUTCOME = 0, 1, 2, 3
 
 _REQUESTS = metrics.counter(families.REQUESTS)
 
@@ -79,41 +87,70 @@ class NotLeading(ClusterError):
     """This replica may not write any more. Nothing was sent."""
 
 
+class Unreachable(ClusterError):
+    """No answer came from the API server, or it isn't known where one is."""
+
+
+class Forbidden(ClusterError):
+    """Whoever asks lacks a right: ``verb`` on ``resource`` (with its API group, where it has one)."""
+
+    def __init__(self, message: str, *, verb: str, resource: str) -> None:
+        super().__init__(message, 403)
+        self.verb = verb
+        self.resource = resource
+
+
 class Cluster:
     """Calls to the API server. Made by ``connect``."""
 
-    def __init__(self, client: ApiClient, *, in_flight: int, may_write: Callable[[], bool]) -> None:
+    def __init__(
+        self, client: ApiClient, *, in_flight: int, may_write: Callable[[], bool], namespace: str = "default"
+    ) -> None:
         self._client = client
         self._may_write = may_write
+        self.namespace = namespace
+        """The one that is meant where none is named: the context's, or in a pod the pod's."""
         self._slots = asyncio.Semaphore(in_flight)
         self._echoes: deque[tuple[str, str]] = deque(maxlen=ECHOES)
 
     @classmethod
     @asynccontextmanager
-    async def connect(cls, *, in_flight: int, may_write: Callable[[], bool] = lambda: True) -> AsyncIterator[Self]:
-        """A connection as ``KUBECONFIG`` or ``~/.kube/config`` says, or where neither is, a pod's service account.
+    async def connect(
+        cls,
+        *,
+        in_flight: int,
+        may_write: Callable[[], bool] = lambda: True,
+        kubeconfig: str | None = None,
+        context: str | None = None,
+    ) -> AsyncIterator[Self]:
+        """A connection as ``kubeconfig``, ``KUBECONFIG`` or ``~/.kube/config`` says, or where there is none of them, a
+        pod's service account. ``context`` is one of the kubeconfig's, by default its current one.
 
         ``may_write`` is asked right before each write is sent.
 
         Raises:
-            ClusterError: none of them says anything that can be used.
+            Unreachable: none of them says anything that can be used.
         """
-        configuration, path = Configuration(), _kubeconfig()
+        configuration, path, namespace = Configuration(), kubeconfig or _kubeconfig(), "default"
         try:
-            if path:
-                await config.load_kube_config(config_file=path, client_configuration=configuration)
+            if path or context:
+                loader = await config.load_kube_config(
+                    config_file=path, context=context, client_configuration=configuration
+                )
+                namespace = loader.current_context["context"].get("namespace") or namespace
             else:
                 config.load_incluster_config(client_configuration=configuration)
+                namespace = _own_namespace() or namespace
         except config.ConfigException as error:
             where = path or "this isn't a pod, and neither KUBECONFIG nor ~/.kube/config is there"
-            raise ClusterError(f"No cluster to connect to: {where}: {error}") from error
+            raise Unreachable(f"No cluster to connect to: {where}: {error}") from error
         configuration.connection_pool_maxsize = in_flight
         # Otherwise every request asks the environment for a proxy and a netrc for a password, each in a thread.
         configuration.proxy = configuration.proxy or _proxy(configuration.host)
         configuration.client_session_kwargs = {"trust_env": False, "cookie_jar": aiohttp.DummyCookieJar()}
         async with ApiClient(configuration) as client:
             client.user_agent = MANAGER
-            yield cls(client, in_flight=in_flight, may_write=may_write)
+            yield cls(client, in_flight=in_flight, may_write=may_write, namespace=namespace)
 
     async def version(self) -> tuple[int, int]:
         """The API server's major and minor version."""
@@ -133,17 +170,93 @@ class Cluster:
         """The object, or None if there is none."""
         return await self._call("GET", f"{_PATHS[kind].format(namespace)}/{name}", missing=True)
 
-    async def list(self, kind: str, namespace: str, selector: str) -> list[Manifest]:
-        """The objects that bear the labels of ``selector``."""
-        path, found, token = _PATHS[kind].format(namespace), [], ""
+    async def list(
+        self, kind: str, namespace: str | None, selector: str = "", *, field_selector: str = ""
+    ) -> list[Manifest]:
+        """The objects that bear the labels, and have the fields, of the selectors; None is all namespaces."""
+        path = _PATHS[kind].format(namespace) if namespace else _PATHS[kind].replace("/namespaces/{}", "")
+        found, token = [], ""
         while True:
-            query = urlencode({"labelSelector": selector, "limit": PAGE, "continue": token})
+            fields = {"fieldSelector": field_selector} if field_selector else {}
+            query = urlencode({"labelSelector": selector, **fields, "limit": PAGE, "continue": token})
             page = await self._call("GET", f"{path}?{query}") or {}
             # The items of a list don't say what they are.
             found += [{"kind": kind, **item} for item in page["items"]]
             token = page["metadata"].get("continue") or ""
             if not token:
                 return found
+
+    async def preview(self, manifest: Manifest, *, merge_patch: Mapping[str, Any] | None, manager: str) -> Manifest:
+        """What the API server would make of an object if it were applied by ``manager``: validated, with its defaults,
+        and not kept. Where ``merge_patch`` is given, that is what is sent, of the object that is there.
+
+        Raises:
+            Refused: ``SpecInvalid``, with what the API server has against it.
+            ClusterError
+        """
+        metadata = manifest["metadata"]
+        path = f"{_PATHS[manifest['kind']].format(metadata['namespace'])}/{metadata['name']}"
+        query = {"dryRun": "All", "fieldManager": manager, "fieldValidation": "Strict"}
+        content_type = "application/merge-patch+json"
+        if merge_patch is None:
+            query["force"] = "true"
+            content_type = "application/apply-patch+yaml"
+        try:
+            made = await self._call(
+                "PATCH",
+                f"{path}?{urlencode(query)}",
+                body=manifest if merge_patch is None else merge_patch,
+                content_type=content_type,
+            )
+        except Refused as refusal:
+            raise Refused(Reason.SPEC_INVALID, refusal.evidence) from refusal
+        return made or {}
+
+    async def execute(
+        self, namespace: str, pod: str, container: str, command: Sequence[str], *, stdin: str, seconds: float
+    ) -> str:
+        """What a command in a container prints to standard output. Its input isn't ended, for the protocol can't.
+
+        Raises:
+            Forbidden: pods/exec isn't allowed.
+            ClusterError: it can't be run, ends with an error, takes more than ``seconds``, or prints too much.
+        """
+        path = f"{_PATHS['Pod'].format(namespace)}/{pod}/exec"
+        streams = {"container": container, "stdin": "true", "stdout": "true", "stderr": "true"}
+        query = urlencode([*streams.items(), *(("command", word) for word in command)])
+        _, url, headers, *_ = await self._client.param_serialize(
+            "GET", f"{path}?{query}", auth_settings=["BearerToken"]
+        )
+        settings = self._client.configuration
+        async with self._slots:
+            try:
+                async with (
+                    asyncio.timeout(seconds),
+                    self._session().ws_connect(
+                        url,
+                        protocols=(_PROTOCOL,),
+                        headers={name: text for name, text in headers.items() if name.lower() != "content-type"},
+                        proxy=settings.proxy,
+                        proxy_headers=settings.proxy_headers,
+                        max_msg_size=MAX_OUTPUT_BYTES,
+                    ) as socket,
+                ):
+                    await socket.send_bytes(bytes([_STDIN]) + stdin.encode())
+                    return await _output(socket, f"{pod}: {command[0]}")
+            except aiohttp.WSServerHandshakeError as error:
+                if error.status == 403:
+                    message = f'not allowed to run a command in pod "{pod}" of the namespace "{namespace}"'
+                    raise Forbidden(message, verb="create (and get)", resource="pods/exec") from error
+                raise ClusterError(f"{pod}: no command can be run in it: HTTP {error.status}") from error
+            except (TimeoutError, aiohttp.ClientError) as error:
+                raise ClusterError(f"{pod}: {command[0]}: {type(error).__name__}: {error}") from error
+
+    def _session(self) -> aiohttp.ClientSession:
+        rest = self._client.rest_client
+        if rest.pool_manager is None:
+            rest.pool_manager = rest._create_pool_manager()  # noqa: SLF001 - as the library's own WsApiClient does
+        session: aiohttp.ClientSession = rest.pool_manager
+        return session
 
     async def apply(self, manifest: Manifest) -> Manifest:
         """Makes the object's fields those of the manifest, and drops those that we applied before and no longer want.
@@ -238,7 +351,7 @@ class Cluster:
                     status, content = await self._send(method, path, body, content_type)
             except (TimeoutError, aiohttp.ClientError, OSError) as error:
                 _REQUESTS.labels("<error>", method).inc()
-                raise ClusterError(f"{what}: {type(error).__name__}: {error}") from error
+                raise Unreachable(f"{what}: {type(error).__name__}: {error}") from error
         _REQUESTS.labels(str(status), method).inc()
         if status < 300:
             answer: Manifest = json.loads(content)
@@ -246,6 +359,9 @@ class Cluster:
         if status == 404 and missing:
             return None
         said = _message(content)
+        if status == 403 and (right := _MISSING_RIGHT.search(said)):
+            resource = ".".join(filter(None, (right["resource"], right["group"])))
+            raise Forbidden(f"{what}: HTTP {status}: {said}", verb=right["verb"], resource=resource)
         if method != "GET" and _is_refusal(status, said):
             raise Refused(Reason.CHILD_REFUSED, f"The API server refuses an object: {said}")
         raise ClusterError(f"{what}: HTTP {status}: {said}", status)
@@ -270,6 +386,11 @@ def _told(body: Manifest) -> Manifest:
     return {key: value for key, value in body["metadata"].items() if key not in ("managedFields", "resourceVersion")}
 
 
+def _own_namespace() -> str:
+    """The namespace of the pod that this runs in."""
+    return _OWN_NAMESPACE.read_text().strip() if _OWN_NAMESPACE.is_file() else ""
+
+
 def _kubeconfig() -> str | None:
     default = Path("~/.kube/config").expanduser()
     return os.environ.get("KUBECONFIG") or (str(default) if default.exists() else None)
@@ -283,7 +404,32 @@ def _proxy(url: str) -> str | None:
 
 def _is_refusal(status: int, said: str) -> bool:
     """Whether the API server has something against the object, rather than against us or in general."""
-    return (status in (400, 403, 413, 422) and not _MISSING_RIGHT.search(said)) or _UNTYPED in said
+    return status in (400, 403, 413, 422) or _UNTYPED in said
+
+
+async def _output(socket: aiohttp.ClientWebSocketResponse, what: str) -> str:
+    """What comes on standard output until the command has ended.
+
+    Raises:
+        ClusterError: it ended with an error, or printed too much.
+    """
+    printed, complaint = bytearray(), bytearray()
+    async for message in socket:
+        if not isinstance(message.data, bytes) or not message.data:
+            continue
+        channel, data = message.data[0], message.data[1:]
+        if channel == _STDOUT:
+            printed += data
+        elif channel == _STDERR:
+            complaint += data
+        elif channel == _OUTCOME:
+            if json.loads(data).get("status") == "Success":
+                return printed.decode(errors="replace")
+            words = complaint.decode(errors="replace").strip() or _message(data)
+            raise ClusterError(f"{what}: {words[-300:]}")
+        if len(printed) + len(complaint) > MAX_OUTPUT_BYTES:
+            raise ClusterError(f"{what}: it prints more than {MAX_OUTPUT_BYTES} bytes")
+    raise ClusterError(f"{what}: the connection ended before the command did")
 
 
 def _message(content: bytes) -> str:

@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from speculator_operator import cli
+from speculator_operator.commands.terminal import EXIT_REFUSED
 from tests.conformance.conftest import Engine
 from tests.support import inputs
 
@@ -80,7 +81,7 @@ def test_the_engines_word_on_what_we_take(
 
     code = cli.main([*argv, "-f", str(file)])
     reports: list[dict[str, Any]] = json.loads(capsys.readouterr().out)
-    assert code == (cli.EXIT_REFUSED if any(words for _, words in cases.values()) else 0)
+    assert code == (EXIT_REFUSED if any(words for _, words in cases.values()) else 0)
     for (case, (_, words)), report in zip(cases.items(), reports, strict=True):
         assert report["undetermined"] is None, case
         said = [(finding["reason"], finding["evidence"]) for finding in report["findings"]]

@@ -1,7 +1,8 @@
 """The startup probe of an engine pod: passes once the engine has drafted, whoever watches or not.
 
 The renderer hands this source to the container: ``python3 -c SOURCE MODE PORT [TRIES]``, so it stands alone, on the
-standard library. MODE is ``required`` (ends the container when nothing is drafted), ``report`` or ``health``.
+standard library. MODE is ``required`` (ends the container when nothing is drafted), ``report`` or ``health``; and for
+``kubectl speculator``, which runs it in a container beside the probe, ``counters`` and ``canary``, which gate nothing.
 Whether the engine drafts is read from its own counter of drafts; see docs/adr/0004-what-the-proof-counter-proves.md.
 """
 
@@ -30,7 +31,8 @@ CANARY_TOKENS = PROMPT_TOKENS + TRIES + OUTPUT_TOKENS
 WORK_SECONDS = TIMEOUT_SECONDS - 8  # what remains is for ending the container
 POLL_SECONDS = 4  # the engine's statistics follow its output
 READ_LIMIT = 8 << 20
-COUNTER = "vllm:spec_decode_num_drafts_total"
+COUNTERS = "vllm:spec_decode_"
+COUNTER = COUNTERS + "num_drafts_total"
 GUARDED = "/v1/"  # what the engine asks the API key for; /health and /metrics are open
 TERMINATION_LOG = Path("/dev/termination-log")
 STATE = Path("/tmp")  # noqa: S108 - the container's own
@@ -41,6 +43,9 @@ def main(arguments: list[str]) -> int:
     mode, port, tries = arguments[0], int(arguments[1]), int(arguments[2]) if len(arguments) > 2 else TRIES
     signal.signal(signal.SIGALRM, out_of_time)
     signal.alarm(WORK_SECONDS)
+    if mode in ("counters", "canary"):
+        sys.stdout.write(json.dumps(told(port, sends_canary=mode == "canary")))
+        return 0
     try:
         if request(port, "GET", "/health")[0] != 200:
             return 1
@@ -50,7 +55,7 @@ def main(arguments: list[str]) -> int:
         return 0
     attempt, reason = 0, ""
     try:
-        if drafts(port):
+        if drafts(counters(port)):
             return 0
         attempt = next_attempt()
         reason = canary(port, attempt)
@@ -85,16 +90,21 @@ def request(port: int, method: str, path: str, body: object | None = None) -> tu
         connection.close()
 
 
-def drafts(port: int) -> float | None:
-    """The engine's drafts so far, of all its ranks; None where it has no such counter."""
+def counters(port: int) -> str:
+    """What the engine's metrics say of drafts, line by line."""
     status, text = request(port, "GET", "/metrics")
     if status != 200:
         raise OSError(f"/metrics answered HTTP {status}")
-    series = [line.split() for line in text.splitlines() if line.startswith((COUNTER + "{", COUNTER + " "))]
+    return "\n".join(line for line in text.splitlines() if line.startswith(COUNTERS))
+
+
+def drafts(counted: str) -> float | None:
+    """The engine's drafts so far, of all its ranks; None where it has no such counter."""
+    series = [line.split() for line in counted.splitlines() if line.startswith((COUNTER + "{", COUNTER + " "))]
     return sum(float(words[-1]) for words in series) if series else None
 
 
-def canary(port: int, attempt: int) -> str:
+def canary(port: int, attempt: int, before: float = 0) -> str:
     """Makes the engine draft, if it can: empty if it has, otherwise what was seen instead.
 
     One token, repeated, and the same one forced: a prompt that prompt-lookup methods draft from too. It differs at
@@ -102,7 +112,7 @@ def canary(port: int, attempt: int) -> str:
     """
     token = 10 + attempt
     body = {
-        "prompt": [token] * (PROMPT_TOKENS + attempt),
+        "prompt": [token] * (PROMPT_TOKENS + attempt % (TRIES + 1)),
         "allowed_token_ids": [token],
         "max_tokens": OUTPUT_TOKENS,
         "temperature": 0,
@@ -112,13 +122,28 @@ def canary(port: int, attempt: int) -> str:
     if status != 200:
         return f"the canary was refused: HTTP {status} {' '.join(text.split())[:400]}"
     end = time.monotonic() + POLL_SECONDS
-    while not (seen := drafts(port)):
+    while not (seen := drafts(counters(port))) or seen <= before:
         if time.monotonic() > end:
             if seen is None:
                 return f"/metrics has no {COUNTER}: it runs without a speculative config"
-            return f"{COUNTER} is still 0 after an answered canary"
+            return f"{COUNTER} is still {seen:g} after an answered canary"
         time.sleep(0.25)
     return ""
+
+
+def told(port: int, *, sends_canary: bool) -> dict[str, str]:
+    """The counters as they are, or before and after one more canary; ``problem`` is why there are none, or no more."""
+    found = {"before": "", "after": "", "problem": ""}
+    try:
+        found["before"] = found["after"] = counters(port)
+        if sends_canary:
+            # Beyond the probe's tries, and another one each second, for a minute and a half.
+            attempt = TRIES + 1 + int(time.time()) % 97
+            found["problem"] = canary(port, attempt, drafts(found["before"]) or 0)
+            found["after"] = counters(port)
+    except (OSError, http.client.HTTPException) as error:
+        found["problem"] = f"{type(error).__name__}: {error}"
+    return found
 
 
 def next_attempt() -> int:
