@@ -164,6 +164,10 @@ playground: venv ## A cluster with the operator's image on it, to go through doc
 bench: venv ## 200 resources at once on a real API server: seconds, writes, memory
 	$(BIN)/python -m bench.converge
 
+.PHONY: pictures
+pictures: venv ## Draw docs/pictures anew: what kubectl speculator prints (needs what make integration needs)
+	$(BIN)/python -m tests.support.pictures
+
 .PHONY: clean
 clean: ## Remove what was made in the checkout (the cache outside it is left, and named)
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -65,7 +65,8 @@ def complete() -> int:
 
 def parser() -> argparse.ArgumentParser:
     """All commands, in the order in which ``--help`` lists them."""
-    made = _Parser(prog=Path(sys.argv[0]).name, description="Serves speculators checkpoints, proven to speculate.")
+    program = Path(sys.argv[0]).name.replace("kubectl-", "kubectl ")  # as a plugin is called
+    made = _Parser(prog=program, description="Serves speculators checkpoints, proven to speculate.")
     commands = made.add_subparsers(required=True, metavar="COMMAND")
     for module in (status, top, verify, diff, explain, models):
         module.add(commands)

@@ -87,8 +87,12 @@ class NotLeading(ClusterError):
     """This replica may not write any more. Nothing was sent."""
 
 
+class NoCluster(ClusterError):
+    """It isn't known where an API server is, or how to be let in."""
+
+
 class Unreachable(ClusterError):
-    """No answer came from the API server, or it isn't known where one is."""
+    """No answer came from the API server."""
 
 
 class Forbidden(ClusterError):
@@ -129,11 +133,12 @@ class Cluster:
         ``may_write`` is asked right before each write is sent.
 
         Raises:
-            Unreachable: none of them says anything that can be used.
+            NoCluster: none of them says anything that can be used.
         """
         configuration, path, namespace = Configuration(), kubeconfig or _kubeconfig(), "default"
         try:
             if path or context:
+                _check_there(path)
                 loader = await config.load_kube_config(
                     config_file=path, context=context, client_configuration=configuration
                 )
@@ -143,7 +148,7 @@ class Cluster:
                 namespace = _own_namespace() or namespace
         except config.ConfigException as error:
             where = path or "this isn't a pod, and neither KUBECONFIG nor ~/.kube/config is there"
-            raise Unreachable(f"No cluster to connect to: {where}: {error}") from error
+            raise NoCluster(f"No cluster to connect to: {where}: {error}") from error
         configuration.connection_pool_maxsize = in_flight
         # Otherwise every request asks the environment for a proxy and a netrc for a password, each in a thread.
         configuration.proxy = configuration.proxy or _proxy(configuration.host)
@@ -394,6 +399,12 @@ def _own_namespace() -> str:
 def _kubeconfig() -> str | None:
     default = Path("~/.kube/config").expanduser()
     return os.environ.get("KUBECONFIG") or (str(default) if default.exists() else None)
+
+
+def _check_there(paths: str | None) -> None:
+    """Of the files that KUBECONFIG may name, one has to be there."""
+    if paths and not any(Path(path).expanduser().is_file() for path in paths.split(os.pathsep)):
+        raise config.ConfigException("there is no such file")
 
 
 def _proxy(url: str) -> str | None:

@@ -56,7 +56,7 @@ def object_store(pytestconfig: pytest.Config) -> Iterator[ObjectStoreServer]:
 
 @pytest.fixture(scope="session")
 def nodes(cluster: ControlPlane) -> Iterator[SimulatedNodes]:
-    with SimulatedNodes(cluster, count=2, gpus=64) as simulated:
+    with SimulatedNodes(cluster, count=2, gpus=64, executes=True) as simulated:
         yield simulated
 
 

@@ -6,28 +6,40 @@ It only counts: what it says of drafts is what a test sets. Whether a real engin
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Self
 
+POSITION = """\
+vllm:spec_decode_num_accepted_tokens_per_pos_total{{engine="0",model_name="m",position="{position}"}} {accepted}.0
+"""
 COUNTERS = """\
 vllm:spec_decode_num_drafts_total{{engine="0",model_name="m"}} {drafts}.0
 vllm:spec_decode_num_draft_tokens_total{{engine="0",model_name="m"}} {tokens}.0
 vllm:spec_decode_num_accepted_tokens_total{{engine="0",model_name="m"}} {accepted}.0
-vllm:spec_decode_num_accepted_tokens_per_pos_total{{engine="0",model_name="m",position="0"}} {accepted}.0
 """
+
+
+def counters(drafts: int, rates: Sequence[float]) -> str:
+    """An engine's metrics, of drafts that have a token for each of the rates, by which they are accepted."""
+    accepted = [round(drafts * rate) for rate in rates]
+    each = (POSITION.format(position=position, accepted=count) for position, count in enumerate(accepted))
+    return COUNTERS.format(drafts=drafts, tokens=len(rates) * drafts, accepted=sum(accepted)) + "".join(each)
 
 
 class Engines:
     """A context manager. Each has drafted ``drafts`` times more at each look; None is one that doesn't speculate.
 
-    Two of each draft's three tokens are accepted. While ``reachable`` is unset, no answer comes but 503.
+    Of each draft's three tokens two are accepted: ``rates``, from the first to the last. A completion is answered by
+    nothing that is one. While ``reachable`` is unset, no answer comes but 503.
     """
 
     def __init__(self) -> None:
         self.drafts: int | None = 5
         self.reachable = True
         self.total = 0
+        self.rates: Sequence[float] = (1.0, 0.8, 0.2)
         engines = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -36,11 +48,15 @@ class Engines:
                 if engines.drafts is not None:
                     engines.total += engines.drafts
                     total = engines.total
-                    body = COUNTERS.format(drafts=total, tokens=3 * total, accepted=2 * total).encode()
+                    body = counters(total, engines.rates).encode()
                 self.send_response(200 if engines.reachable else 503)
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
                 self.wfile.write(body)
+
+            def do_POST(self) -> None:
+                self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                self.do_GET()
 
             def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name it has there
                 """Says nothing."""

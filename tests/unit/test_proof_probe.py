@@ -256,6 +256,70 @@ def test_health_sends_no_canary(engine: Engine) -> None:
     assert engine.canaries == []
 
 
+def told(engine: Engine, capsys: pytest.CaptureFixture[str], mode: str) -> dict[str, Any]:
+    assert probe(engine, mode=mode) == 0
+    found: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return found
+
+
+@pytest.mark.usefixtures("container")
+def test_counters_are_told_as_they_are_and_nothing_is_sent(engine: Engine, capsys: pytest.CaptureFixture[str]) -> None:
+    engine.before = counter(3, 4)
+    found = told(engine, capsys, "counters")
+    assert found["before"] == found["after"] == engine.before.removeprefix(NO_SERIES).rstrip()
+    assert found["problem"] == ""
+    assert engine.canaries == []
+
+
+@pytest.mark.usefixtures("container")
+def test_a_canary_is_sent_though_the_engine_has_drafted_before(
+    engine: Engine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    engine.before = counter(3)
+    found = told(engine, capsys, "canary")
+    assert 'num_drafts_total{engine="0"} 3' in found["before"]
+    assert 'num_drafts_total{engine="0"} 15' in found["after"]
+    assert found["problem"] == ""
+    (canary,) = engine.canaries
+    assert len(canary["prompt"]) + canary["max_tokens"] <= proof_probe.CANARY_TOKENS
+    assert canary["allowed_token_ids"][0] > 10 + proof_probe.TRIES, "not one that a probe's try may have cached"
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        pytest.param(
+            {"before": counter(7), "after": counter(7)},
+            "vllm:spec_decode_num_drafts_total is still 7 after an answered canary",
+            id="an engine that has stopped drafting",
+        ),
+        pytest.param({"completion": (401, "no key")}, "the canary was refused: HTTP 401 no key", id="a refusal"),
+        pytest.param({"before": NO_SERIES, "after": NO_SERIES}, "it runs without a speculative config", id="none"),
+    ],
+)
+def test_a_canary_that_nothing_is_drafted_for_is_told_and_ends_nothing(
+    engine: Engine,
+    container: Container,
+    capsys: pytest.CaptureFixture[str],
+    change: dict[str, Any],
+    problem: str,
+) -> None:
+    for name, value in change.items():
+        setattr(engine, name, value)
+    for _ in range(proof_probe.TRIES + 1):
+        assert problem in told(engine, capsys, "canary")["problem"]
+    assert container.signals == []
+    assert container.message == ""
+
+
+def test_nobody_listening_is_told_too(container: Container, capsys: pytest.CaptureFixture[str]) -> None:
+    assert proof_probe.main(["counters", "1"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["before"], found["after"]) == (None, None)
+    assert "ConnectionRefusedError" in found["problem"]
+    assert container.signals == []
+
+
 @pytest.mark.usefixtures("container")
 def test_the_api_key_is_sent(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VLLM_API_KEY", "s3cret")

@@ -201,7 +201,7 @@ class ControlPlane:
             self._wait("the default service account", lambda: self._get(account))
 
     def _start_etcd(self) -> str:
-        clients, peers = (f"http://{LOOPBACK}:{port}" for port in _free_ports(LOOPBACK, 2))
+        clients, peers = (f"http://{LOOPBACK}:{port}" for port in free_ports(LOOPBACK, 2))
         flags = {
             "--data-dir": self.directory / "etcd",
             "--listen-client-urls": clients,
@@ -221,7 +221,7 @@ class ControlPlane:
         return clients
 
     def _start_api_server(self, etcd: str) -> None:
-        (port,) = _free_ports(self._address, 1)
+        (port,) = free_ports(self._address, 1)
         self.url = f"https://{self._address}:{port}"
         tokens = self.directory / "tokens.csv"
         lines = (f'{self._tokens[user]},{user},{user},"{",".join(groups)}"' for user, groups in self._users.items())
@@ -266,7 +266,8 @@ class ControlPlane:
             time.sleep(POLL_SECONDS)
 
 
-def _free_ports(address: str, count: int) -> list[int]:
+def free_ports(address: str, count: int) -> list[int]:
+    """Ports that nothing listens at now."""
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(socket.create_server((address, 0))) for _ in range(count)]
         return [it.getsockname()[1] for it in sockets]

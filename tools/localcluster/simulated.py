@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from tools.localcluster.binaries import binary
-from tools.localcluster.controlplane import POLL_SECONDS, ControlPlane, StartFailed
+from tools.localcluster.controlplane import LOOPBACK, POLL_SECONDS, ControlPlane, StartFailed, free_ports
 
 POD_ANNOTATION = "simulated/pod"
 MESSAGE_ANNOTATION = "simulated/message"
@@ -43,6 +43,7 @@ class SimulatedNodes:
         prefix: str = "simulated",
         labels: Mapping[str, str] | None = None,
         resource: str = "nvidia.com/gpu",
+        executes: bool = False,
     ) -> None:
         """
         Args:
@@ -50,11 +51,14 @@ class SimulatedNodes:
             gpus: of each node, as ``resource``.
             prefix: of the nodes' names; another one for each instance.
             labels: more labels of the nodes.
+            executes: ``kubectl exec`` works, and runs the command on this machine, as this user. For tests: whoever
+                reaches loopback meanwhile could ask for it too.
         """
         self._control_plane = control_plane
         self._prefix = prefix
         self._labels = dict(labels or {})
         self._capacity = {"cpu": "1000", "memory": "4Ti", "ephemeral-storage": "4Ti", "pods": "1000", resource: gpus}
+        self._executes = executes
         self._cleanup = contextlib.ExitStack()
         self.names = [f"{prefix}-{number}" for number in range(count)]
 
@@ -62,7 +66,9 @@ class SimulatedNodes:
         program = binary("kwok")
         name = f"kwok-{self._prefix}"
         stages = self._control_plane.directory / f"{name}.yaml"
-        stages.write_text("\n---\n".join(json.dumps(stage, indent=2) for stage in _stages(self._capacity)))
+        port = free_ports(LOOPBACK, 1)[0] if self._executes else None
+        content = [*_stages(self._capacity, port), *([_EXECUTES] if port else [])]
+        stages.write_text("\n---\n".join(json.dumps(part, indent=2) for part in content))
         command: list[str | Path] = [
             program,
             f"--kubeconfig={self._control_plane.kubeconfig}",
@@ -70,6 +76,10 @@ class SimulatedNodes:
             f"--manage-nodes-with-label-selector=simulated={self._prefix}",
             f"--cidr={POD_CIDR}",
         ]
+        if port:  # as a kubelet, with a certificate that nobody looks at
+            ca = self._control_plane.ca
+            command += [f"--server-address={LOOPBACK}:{port}", f"--tls-cert-file={ca}"]
+            command.append(f"--tls-private-key-file={ca.with_suffix('.key')}")
         with self._cleanup as cleanup:
             cleanup.callback(self._control_plane.processes.stop, name)
             self._control_plane.processes.start(name, command)
@@ -139,7 +149,15 @@ def _matches(wanted: object) -> dict[str, Any]:
     return {"operator": "In", "values": [wanted]}
 
 
-def _stages(capacity: Mapping[str, object]) -> list[dict[str, Any]]:
+_EXECUTES = {
+    "apiVersion": "kwok.x-k8s.io/v1alpha1",
+    "kind": "ClusterExec",
+    "metadata": {"name": "here"},
+    "spec": {"execs": [{"local": {"workDir": "/"}}]},
+}
+
+
+def _stages(capacity: Mapping[str, object], port: int | None) -> list[dict[str, Any]]:
     """Selectors: a text must be equal, a tuple must not hold the value, a truth says whether there must be one."""
     is_ready = '.status.conditions.[] | select( .type == "Ready" ) | .status'
     deleting = ".metadata.deletionTimestamp"
@@ -148,6 +166,8 @@ def _stages(capacity: Mapping[str, object]) -> list[dict[str, Any]]:
     node = {"statusTemplate": _NODE_CONDITIONS + "addresses: [{type: InternalIP, address: 127.0.0.1}]\n"}
     for field in ("capacity", "allocatable"):
         node["statusTemplate"] += f"{field}: {json.dumps(capacity)}\n"
+    if port:
+        node["statusTemplate"] += f"daemonEndpoints: {{kubeletEndpoint: {{Port: {port}}}}}\n"
     heartbeat = {"durationMilliseconds": 10_000, "jitterDurationMilliseconds": 15_000}
     return [
         _stage("node-ready", "Node", {is_ready: ("True",)}, next=node),

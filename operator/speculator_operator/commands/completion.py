@@ -23,6 +23,12 @@ _FILES_TOO, _NOTHING_ELSE = ":0", ":4"
 
 _NAMES = f"kubectl get {connection.RESOURCES} -o custom-columns=:metadata.name --no-headers 2>/dev/null"
 
+_ZSH_NAMES = f"""
+_speculator_names() {{
+  compadd -- ${{(f)"$({_NAMES})"}}
+}}
+"""
+
 
 def add(commands: Any, parser: Callable[[], argparse.ArgumentParser]) -> None:
     """``parser`` makes the parser of all commands."""
@@ -39,13 +45,17 @@ def add(commands: Any, parser: Callable[[], argparse.ArgumentParser]) -> None:
 def _script(shell: str, parser: argparse.ArgumentParser) -> int:
     import shtab
 
-    kinds = {"NAME": shtab.cmd(_NAMES), "FILE": shtab.FILE, "DIR": shtab.DIRECTORY}
+    names: dict[str, Any] = shtab.cmd(_NAMES)
+    # In zsh the names would be asked for when the script is loaded, and never again.
+    names |= {"zsh": "_speculator_names", "preamble": {**names["preamble"], "zsh": _ZSH_NAMES}}
+    kinds = {"NAME": names, "FILE": shtab.FILE, "DIR": shtab.DIRECTORY}
     for command in [parser, *_subparsers(parser).values()]:
         for action in command._actions:  # noqa: SLF001 - argparse has no other way to ask, and shtab has none either
             if isinstance(action.metavar, str) and action.metavar in kinds:
                 action.complete = kinds[action.metavar]  # type: ignore[attr-defined]
             if action.metavar == "REASON":
                 action.choices = _reasons()
+    parser.prog = parser.prog.replace(" ", "-")
     terminal.say(shtab.complete(parser, shell))
     return 0
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import textwrap
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,7 @@ def add_options(parser: argparse.ArgumentParser, *, rights: Sequence[str]) -> No
     parser.add_argument("-n", "--namespace", metavar="NS", help="the namespace (by default the context's)")
     parser.add_argument("--context", metavar="C", help="the kubeconfig's context (by default its current one)")
     parser.add_argument("--kubeconfig", metavar="FILE", help="by default KUBECONFIG, or ~/.kube/config")
+    parser.description = textwrap.fill(parser.description or "", 80)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = "\n".join(["rights that it needs, in the resource's namespace:", *(f"  {it}" for it in rights)])
 
@@ -54,11 +56,14 @@ async def connected(arguments: argparse.Namespace) -> AsyncIterator[tuple[Cluste
 
 def told(error: ClusterError) -> str:
     """Why a cluster couldn't be asked, and what to do, in one line."""
-    from speculator_operator.cluster import Forbidden, Unreachable
+    from speculator_operator.cluster import Forbidden, NoCluster, Unreachable
 
     words = " ".join(str(error).split())
     if isinstance(error, Forbidden):
-        return f"{words}; you need the right to {error.verb} {error.resource}: ask whoever gives out rights there"
+        said = words.partition("is forbidden: ")[2] or words
+        return f"{said}; you need the right to {error.verb} {error.resource}"
+    if isinstance(error, NoCluster):
+        return f"{words}; name another --context or --kubeconfig, or set KUBECONFIG"
     if isinstance(error, Unreachable):
         return f"{words}; is the cluster up, and the right one (--context, --kubeconfig, KUBECONFIG)?"
     if "HTTP 401" in words:

@@ -192,8 +192,8 @@ def _pinned(resolved: Mapping[str, Any]) -> Served:
 
 
 def document(live: Manifest | None, after: Manifest, served: Served) -> dict[str, Any]:
-    """What would change. ``pods.roll`` is whether running pods would be replaced; ``command`` is null where it isn't
-    known what they would run."""
+    """What would change. ``refused``: the operator would refuse it, and leave alone what serves. ``pods.roll``: running
+    pods would be replaced. ``command`` is null where it isn't known what they would run."""
     before = ((live or {}).get("status") or {}).get("resolved") or {}
     resource = SpeculatorDeployment.from_object(after)
     old, new = before.get("revision"), render.revision_name(resource)
@@ -202,17 +202,19 @@ def document(live: Manifest | None, after: Manifest, served: Served) -> dict[str
         {"path": path, "before": was, "after": now}
         for path, was, now in _changes(_given(live or {}), _given(after), "")
     ]
+    refused = any(finding.severity == Severity.ERROR for finding in served.findings)
     command = None
     if served.resolved:
         command = list(_lines(before.get("command") or [], served.resolved.command))
     return {
         "namespace": resource.namespace,
         "name": resource.name,
+        "refused": refused,
         "change": "created" if live is None else "changed" if changes else "none",
         "fields": changes,
         "replicas": wanted,
         "pods": {
-            "roll": bool(old and old != new and wanted["before"] and wanted["after"]),
+            "roll": bool(old and old != new and wanted["before"] and wanted["after"] and not refused),
             "revision": {"before": old, "after": new},
             "strategy": resource.spec.rollout.strategy.value,
         },
@@ -225,7 +227,7 @@ def document(live: Manifest | None, after: Manifest, served: Served) -> dict[str
 
 
 def exit_code(document: Mapping[str, Any]) -> int:
-    if any(finding["severity"] == Severity.ERROR for finding in document["findings"]):
+    if document["refused"]:
         return terminal.EXIT_REFUSED
     if document["undetermined"]:
         return EXIT_UNDETERMINED

@@ -121,7 +121,8 @@ def status(document: Document, console: Console) -> RenderableType:
         branch = tree.add(_line(Text("Engine", STRONG), f"vLLM {engine['version']},", shape))
         branch.add(_columns([("image", engine["image"] or "-"), ("memory", engine["memory"] or "not known")]))
     _add(tree, Text("Pods", STRONG) if document["pods"] else text("Pods: none"), _pods(document))
-    _add(tree, *_acceptance(document, console))
+    if recipe and not recipe["off"]:
+        _add(tree, *_acceptance(document, console))
     events = document["events"]
     if events is None:
         tree.add(text("Events: you may not list events.events.k8s.io here", DIM))
@@ -167,13 +168,17 @@ def _heading(document: Document) -> Text:
 
 
 def _conditions(document: Document) -> Table:
+    """A message is told once, and one that a finding tells isn't told here: most of them are the same."""
     rows = []
+    told = {finding["evidence"] for finding in document["findings"]}
     for type_, condition in document["conditions"].items():
         good = "False" if type_ in ("Stalled", "Reconciling") else "True"
         style = _judged(condition["status"], good=good)
         if type_ == "SpeculationActive" and condition["reason"] in ("RegularModel", "Disabled"):
             style = DIM
-        said = f"{condition['reason'] or 'nothing said yet'}: {condition['message']}".removesuffix(": ")
+        message = "" if condition["message"] in told else condition["message"]
+        told.add(message)
+        said = f"{condition['reason'] or 'nothing said yet'}: {message}".removesuffix(": ")
         rows.append((type_, text(condition["status"], style), text(age(condition["since"], document["at"]), DIM), said))
     return _columns(rows)
 
@@ -216,22 +221,24 @@ def _pods(document: Document) -> list[RenderableType]:
         )
         for pod in pods
     ]
-    return [_columns(rows, head)]
+    why: dict[str, list[str]] = {}  # many pods have the same trouble
+    for pod in pods:
+        if said := pod["trouble"] or pod["proof"]["why"]:
+            why.setdefault(said, []).append(pod["name"])
+    return [_columns(rows, head), *(text(f"{', '.join(names)}: {said}", DOUBTFUL) for said, names in why.items())]
 
 
 def _proof(pod: Document) -> Text:
     proof = pod["proof"]
     if not pod["ready"]:
-        return text(pod["trouble"] or "not ready yet", BAD if pod["trouble"] else DIM)
-    why = text(f"({proof['why']})", DIM) if proof["why"] else Text()
+        return text("not ready", BAD if pod["trouble"] else DIM)
     if proof["drafting"] is None:
-        return _line(text("not known", DOUBTFUL), why)
+        return text("not known", DOUBTFUL)
     if not proof["drafting"]:
-        return _line(text("nothing drafted", BAD), why)
+        return text("nothing drafted", BAD)
     if proof["source"] == "engine":
-        accepted = f"{proof['acceptedTokens']:,} of {proof['draftTokens']:,} tokens accepted"
-        return text(f"{proof['drafts']:,} drafts verified, {accepted}", GOOD)
-    return _line(text("drafting, status says", GOOD), why)
+        return text(f"{proof['drafts']:,} drafts verified", GOOD)
+    return text("drafting, status says", GOOD)
 
 
 def _acceptance(document: Document, console: Console) -> tuple[Text, list[RenderableType]]:
@@ -384,12 +391,11 @@ def _difference(document: Document) -> RenderableType:
     lines = [
         text(f"{it['change']} {it['word']}", GOOD if it["change"] == "+" else BAD) for it in document["command"] or []
     ]
-    if document["command"] is None:
-        why = "resolved are the models where they can be read" if not document["unknown"] else document["unknown"]
-        tree.add(_line(Text("Command", STRONG), text("not known", DOUBTFUL), text(f"({why})", DIM)))
+    if document["command"] is None and not document["refused"]:
+        tree.add(_line(Text("Command", STRONG), text("not known", DOUBTFUL), text(f"({document['unknown']})", DIM)))
     elif lines:
         _add(tree, "Command", lines)
-    elif pods["revision"]["before"]:
+    elif pods["revision"]["before"] and not document["refused"]:
         tree.add(_line(Text("Command", STRONG), "the same"))
     _add(tree, "Findings", map(_finding, document["findings"]))
     return tree
@@ -402,6 +408,10 @@ def _value(value: object) -> Text:
 def _rolling(document: Document) -> Text:
     pods, replicas = document["pods"], document["replicas"]
     revision = pods["revision"]
+    if document["refused"]:
+        return _line(
+            text("none starts or restarts:", BAD), "the operator would refuse this, and leave alone what serves"
+        )
     if pods["roll"]:
         how = "all end first" if pods["strategy"] == "Recreate" else "old ones serve until new ones are ready"
         return _line(text("roll", DOUBTFUL), f"{revision['before']} -> {revision['after']}; {how}")

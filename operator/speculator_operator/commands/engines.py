@@ -79,8 +79,9 @@ def read(printed: str) -> Answer:
     try:
         said: Any = json.loads(printed)
         before, after, problem = (said[key] for key in ("before", "after", "problem"))
-        counters = acceptance.parse(before), acceptance.parse(after)
+        reached = before is not None
+        counters = (acceptance.parse(before), acceptance.parse(after)) if reached else (None, None)
     except (ValueError, LookupError, TypeError, RecursionError):
         return Answer(problem=f"something else than the probe answers: {printable(printed[:100])}", reached=False)
     why = printable(redacted(str(problem)))[:600]
-    return Answer(*counters, problem=why, reached=bool(before or after) or not why)
+    return Answer(*counters, problem=why, reached=reached)

@@ -131,15 +131,18 @@ def canary(port: int, attempt: int, before: float = 0) -> str:
     return ""
 
 
-def told(port: int, *, sends_canary: bool) -> dict[str, str]:
-    """The counters as they are, or before and after one more canary; ``problem`` is why there are none, or no more."""
-    found = {"before": "", "after": "", "problem": ""}
+def told(port: int, *, sends_canary: bool) -> dict[str, str | None]:
+    """The counters as they are, or before and after one more canary: None where the engine can't be asked.
+
+    ``problem`` is why it can't, or why nothing more was drafted.
+    """
+    found: dict[str, str | None] = {"before": None, "after": None, "problem": ""}
     try:
-        found["before"] = found["after"] = counters(port)
+        before = found["before"] = found["after"] = counters(port)
         if sends_canary:
             # Beyond the probe's tries, and another one each second, for a minute and a half.
             attempt = TRIES + 1 + int(time.time()) % 97
-            found["problem"] = canary(port, attempt, drafts(found["before"]) or 0)
+            found["problem"] = canary(port, attempt, drafts(before) or 0)
             found["after"] = counters(port)
     except (OSError, http.client.HTTPException) as error:
         found["problem"] = f"{type(error).__name__}: {error}"

@@ -1,0 +1,49 @@
+"""``top``: resources -> one table."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from speculator_operator.commands import display, top
+from tests.support.shown import NOW, condition, on_terminal, plain, resource
+
+
+def bodies() -> list[dict[str, Any]]:
+    stalled = resource(
+        conditions=[
+            condition("Ready", "False", "ConfigMissing", ""),
+            condition("SpeculationActive", "Unknown", "NoReadyPods", ""),
+        ],
+        resolved=None,
+        acceptance=None,
+        readyReplicas=0,
+    )
+    stalled["metadata"] |= {"name": "broken", "namespace": "prod"}
+    new = resource()
+    new["metadata"] |= {"name": "new"}
+    del new["status"]
+    return [stalled, new, resource()]
+
+
+def test_a_pipe_gets_a_plain_table() -> None:
+    assert (
+        plain(top.document(bodies(), None, NOW), display.top)
+        == """\
+NAMESPACE  NAME       READY                  SPECULATION            METHOD  TOKENS  ACCEPTED  LENGTH  PER POSITION    REPLICAS  GPUS
+default    llama3-8b  True                   True                   eagle3  3       0.60      2.80    0.85,0.60,0.15  2/2       8
+default    new        Unknown                Unknown                -       -       -         -       -               0/2       -
+prod       broken     False (ConfigMissing)  Unknown (NoReadyPods)  -       -       -         -       -               0/2       -"""  # noqa: E501  # a table is as wide as it is
+    )
+
+
+def test_a_terminal_gets_one_letter_for_each_position() -> None:
+    shown = on_terminal(top.document([resource()], "default", NOW), display.top)
+    assert "NAMESPACE" not in shown
+    assert "2.80    ▇▅▂ " in shown
+
+
+def test_where_there_is_none_that_is_said() -> None:
+    assert plain(top.document([], None, NOW), display.top) == "There is no SpeculatorDeployment in any namespace."
+    assert (
+        plain(top.document([], "prod", NOW), display.top) == "There is no SpeculatorDeployment in the namespace prod."
+    )
