@@ -17,9 +17,9 @@ from pydantic.alias_generators import to_camel
 from speculator_operator.settings import Settings
 
 #: What the chart sets by itself, so that no value has to.
-WIRED = frozenset({"http_port", "leader_election", "lease_name", "lease_namespace", "metrics_port"})
-#: What an empty setting means here, where that is something else than for the operator alone.
-WHERE_EMPTY = {
+WIRED = frozenset({"http_port", "leader_election", "lease_name", "lease_namespace"})
+#: What the chart adds to a setting.
+ADDED = {
     "resolver_image": "Where it is empty, the chart's own.",
     "network_policy_peers": "The operator's own pods are added by the chart.",
 }
@@ -47,7 +47,7 @@ def with_settings(values: str) -> str:
 
 def _described(field: str) -> str:
     description = " ".join((Settings.model_fields[field].description or "").split())
-    return f"{description} {WHERE_EMPTY.get(field, '')}".strip()
+    return f"{description} {ADDED.get(field, '')}".strip()
 
 
 def _default(field: str) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 from pathlib import Path
@@ -238,6 +239,14 @@ def test_engines_are_reached_where_they_are_served() -> None:
     (engine,) = (it for it in rendered if it["kind"] == "Deployment")
     labels = engine["spec"]["template"]["metadata"]["labels"]
     assert anywhere["podSelector"]["matchLabels"].items() <= labels.items()
+
+
+def test_engines_let_the_operator_in() -> None:
+    found = objects()
+    (peer,) = json.loads(environment(found)["SPECULATOR_NETWORK_POLICY_PEERS"])
+    assert peer["namespaceSelector"]["matchLabels"] == {"kubernetes.io/metadata.name": "ns"}
+    labels = only(found, "Deployment")["spec"]["template"]["metadata"]["labels"]
+    assert peer["podSelector"]["matchLabels"].items() <= labels.items()
 
 
 def test_a_constraint_with_a_selector_of_its_own_keeps_it() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from speculator_operator.core.network_policy import check_settings
 from speculator_operator.settings import Settings
 from tests.support import chart
 from tests.support.chart import DEFAULTS, SCHEMA, merged, nested
@@ -32,8 +33,9 @@ EXAMPLES: dict[str, Any] = {
     "settings.allowFlags": ["--enable-lora", "--max-loras"],
     "settings.allowEnv": ["NCCL_DEBUG_FILE"],
     "settings.secretNames": "hub-[a-z]+",
-    "settings.networkPolicyPeers": [{"namespaceSelector": {"matchLabels": {"a": "b"}}}],
-    "settings.networkPolicyEgress": [{"to": [{"ipBlock": {"cidr": "10.0.0.1/32"}}]}],
+    "settings.networkPolicyPeers": [{"ipBlock": {"cidr": "10.0.0.0/8"}}],
+    "settings.networkPolicyEgress": [{"ports": [{"port": 3128, "protocol": "TCP"}]}],
+    "settings.logFormat": "json",
     "serviceAccount.name": "another",
     "serviceAccount.annotations": {"a.example/b": "c"},
     "resources.requests": {"cpu": 1},
@@ -56,16 +58,6 @@ EXAMPLES: dict[str, Any] = {
     "test.expectedReason": "HubUnavailable",
     "admission.rules": [RULE],
     "admission.uncounted": ["rdma/hca"],
-}
-#: The operator's own pods, as a peer.
-OPERATOR = {
-    "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "ns"}},
-    "podSelector": {
-        "matchLabels": {
-            "app.kubernetes.io/instance": "r",
-            "app.kubernetes.io/name": "speculator-operator",
-        }
-    },
 }
 CRDS = {"crds": {"install": False}}  # it is long, and the same
 #: What a value has an effect with only.
@@ -100,7 +92,7 @@ def test_there_are_examples_of_what_exists_only() -> None:
 def test_each_setting_of_the_operator_is_a_value_or_is_set_by_the_chart() -> None:
     variables = chart.environment(chart.objects(merged(CRDS, _other_settings())))
     names = {name.removeprefix("SPECULATOR_").lower() for name in variables}
-    assert set(Settings.model_fields) - names <= {"lease_namespace", "metrics_port"}  # the pod's own; http_port
+    assert set(Settings.model_fields) - names == {"lease_namespace"}  # the pod's own
 
 
 def _other_settings() -> chart.Values:
@@ -112,15 +104,14 @@ def test_the_operator_reads_each_setting_as_it_was_meant() -> None:
     read = Settings.from_environment(chart.environment(chart.objects(merged(CRDS, {"settings": given}))))
     for field, name in chart_values.settings().items():
         expected = tuple(given[name]) if isinstance(given[name], list) else given[name]
-        if field == "network_policy_peers":
-            expected = (OPERATOR, *expected)
-        assert (field, getattr(read, field)) == (field, expected)
+        found = getattr(read, field)[1:] if field == "network_policy_peers" else getattr(read, field)
+        assert (field, found) == (field, expected)
+    check_settings(read)
 
 
 def test_the_settings_defaults_are_the_operators() -> None:
     read = Settings.from_environment(chart.environment(chart.objects(CRDS)))
-    assert read.resolver_image == chart.container(chart.objects(CRDS))["image"]
-    ours = {"resolver_image", "network_policy_peers", *chart_values.WIRED}
+    ours = {*chart_values.ADDED, *chart_values.WIRED}
     assert read.model_dump(exclude=ours) == Settings().model_dump(exclude=ours)
 
 

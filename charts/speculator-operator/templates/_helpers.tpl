@@ -44,16 +44,14 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- /* The settings as variables: `hfEndpoint` is SPECULATOR_HF_ENDPOINT. What is empty is left to the operator. It reaches the
        pods' metrics whatever else does. */ -}}
 {{- define "speculator-operator.settings" -}}
+{{- $image := .Values.settings.resolverImage | default (include "speculator-operator.image" .) -}}
 {{- $namespace := dict "matchLabels" (dict "kubernetes.io/metadata.name" .Release.Namespace) -}}
 {{- $pods := dict "matchLabels" (include "speculator-operator.selectorLabels" . | fromYaml) -}}
-{{- $operator := dict "namespaceSelector" $namespace "podSelector" $pods -}}
-{{- $ours := dict
-      "resolverImage" (.Values.settings.resolverImage | default (include "speculator-operator.image" .))
-      "networkPolicyPeers" (prepend .Values.settings.networkPolicyPeers $operator) -}}
-{{- range $name, $value := merge $ours .Values.settings -}}
+{{- $peers := prepend .Values.settings.networkPolicyPeers (dict "namespaceSelector" $namespace "podSelector" $pods) -}}
+{{- range $name, $value := merge (dict "resolverImage" $image "networkPolicyPeers" $peers) .Values.settings -}}
 {{- $text := toString $value -}}
 {{- if kindIs "slice" $value -}}
-{{- $text = eq "map" (kindOf (first $value)) | ternary (toJson $value) (join "," $value) -}}
+{{- $text = kindIs "map" (first $value) | ternary (toJson $value) (join "," $value) -}}
 {{- end -}}
 {{- if $text }}
 - name: SPECULATOR_{{ regexReplaceAll "([A-Z])" $name "_${1}" | upper }}
