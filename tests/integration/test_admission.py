@@ -43,7 +43,7 @@ SHA = "@sha256:" + "a" * 64
 def policies(rules: list[Manifest], uncounted: tuple[str, ...] = ()) -> list[Manifest]:
     """The chart's, for such values."""
     values = {"admission": {"rules": rules, "uncounted": list(uncounted)}}
-    command = [str(binary("helm")), "template", "speculator-operator", str(CHART), "--values=-"]
+    command: list[str | Path] = [binary("helm"), "template", "speculator-operator", CHART, "--values=-"]
     rendered = subprocess.run(command, input=json.dumps(values), capture_output=True, text=True, check=True).stdout
     return [it for it in yaml.safe_load_all(rendered) if it and it["kind"].startswith("ValidatingAdmissionPolicy")]
 
