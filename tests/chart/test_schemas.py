@@ -42,6 +42,21 @@ VALUES: dict[str, chart.Values] = {
             "extraEgress": [{"to": [{"ipBlock": {"cidr": "10.0.0.1/32"}}], "ports": [{"port": 3128}]}],
         },
         "metricsService": {"annotations": {"prometheus.io/scrape": "true"}},
+        "admission": {
+            "rules": [
+                {
+                    "name": "team-a",
+                    "namespaceSelector": {"matchLabels": {"team": "a"}},
+                    "images": ["docker.io/vllm/vllm-openai", "registry.example:5000/ml"],
+                    "models": ["org", "hf://org/repo", "s3://bucket/path/", "pvc://", "oci://registry.example/ml"],
+                    "gpusPerPod": 4,
+                    "gpusPerResource": 8,
+                    "uncounted": ["rdma/"],
+                    "actions": ["Warn", "Audit"],
+                },
+                {"name": "others", "models": []},
+            ]
+        },
     },
 }
 

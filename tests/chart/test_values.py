@@ -56,8 +56,7 @@ EXAMPLES: dict[str, Any] = {
     "networkPolicy.extraEgress": [{"to": [{"ipBlock": {"cidr": "10.0.0.1/32"}}]}],
     "metricsService.annotations": {"prometheus.io/scrape": "true"},
     "test.expectedReason": "HubUnavailable",
-    "admission.rules": [RULE],
-    "admission.uncounted": ["rdma/hca"],
+    "admission.rules": [{"name": "team-a", "images": ["registry.example/ml"]}],
 }
 CRDS = {"crds": {"install": False}}  # it is long, and the same
 #: What a value has an effect with only.
@@ -156,6 +155,15 @@ def test_no_object_of_the_schema_takes_what_it_does_not_know() -> None:
         ({"settings": {"allowFlags": "--enable-lora"}}, "/settings/allowFlags': got string, want array"),
         ({"settings": {"allowFlags": ["enable-lora"]}}, "/settings/allowFlags/0': 'enable-lora' does not match"),
         ({"replicas": -1}, "/replicas': minimum: got -1, want 0"),
+        ({"admission": {"rules": [{"name": "a"}]}}, "/admission/rules/0': missing property"),
+        ({"admission": {"rules": [{"images": []}]}}, "/admission/rules/0': missing property 'name'"),
+        ({"admission": {"rules": [{"name": "a", "image": []}]}}, "additional properties 'image' not allowed"),
+        ({"admission": {"rules": [{"name": "a", "images": ["vllm/vllm-openai"]}]}}, "/images/0'"),
+        ({"admission": {"rules": [{"name": "a", "images": ["index.docker.io/vllm"]}]}}, "/images/0'"),
+        ({"admission": {"rules": [{"name": "a", "images": ["registry.example/vllm:v1"]}]}}, "/images/0'"),
+        ({"admission": {"rules": [{"name": "a", "models": ["http://hub.example/"]}]}}, "/models/0'"),
+        ({"admission": {"rules": [{"name": "a", "models": ["s3://bucket/../other"]}]}}, "/models/0'"),
+        ({"admission": {"rules": [{"name": "a", "gpusPerPod": "4"}]}}, "got string, want integer"),
         ({"image": {"repository": "registry.example/operator:v1"}}, "/image/repository'"),
         ({"image": {"tag": "latest"}}, "image.tag is latest, which moves: name a version's tag, or a digest"),
         ({"image": {"digest": "0" * 64}}, "/image/digest'"),

@@ -5,25 +5,20 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from speculator_operator import api
 from speculator_operator.api import Identity, Resolved, SpeculatorDeployment
 from speculator_operator.core import render
 from speculator_operator.settings import Settings
+from tests.support import chart
 from tests.support.apiproxy import ApiProxy
 from tests.support.eventually import eventually
 from tests.support.world import DRAFT, VERIFIER, World, files
-from tools.localcluster.binaries import binary
 from tools.localcluster.controlplane import ControlPlane
-
-CHART = Path(__file__).parents[2] / "charts" / "speculator-operator"
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -40,12 +35,10 @@ EVERYTHING: Manifest = {
 SHA = "@sha256:" + "a" * 64
 
 
-def policies(rules: list[Manifest], uncounted: tuple[str, ...] = ()) -> list[Manifest]:
-    """The chart's, for such values."""
-    values = {"admission": {"rules": rules, "uncounted": list(uncounted)}}
-    command: list[str | Path] = [binary("helm"), "template", "speculator-operator", CHART, "--values=-"]
-    rendered = subprocess.run(command, input=json.dumps(values), capture_output=True, text=True, check=True).stdout
-    return [it for it in yaml.safe_load_all(rendered) if it and it["kind"].startswith("ValidatingAdmissionPolicy")]
+def policies(*rules: Manifest) -> list[Manifest]:
+    """The chart's, for such rules."""
+    values = {"crds": {"install": False}, "admission": {"rules": list(rules)}}
+    return [it for it in chart.objects(values) if it["kind"].startswith("ValidatingAdmissionPolicy")]
 
 
 @pytest.fixture
@@ -53,9 +46,9 @@ def install(cluster: ControlPlane, namespace: str) -> Iterator[Install]:
     """Puts a rule for the test's namespace in force."""
     names: list[str] = []
 
-    def put(*, uncounted: tuple[str, ...] = (), **rule: Any) -> None:
+    def put(**rule: Any) -> None:
         selector = {"matchLabels": {"kubernetes.io/metadata.name": namespace}}
-        objects = policies([{"name": namespace, "namespaceSelector": selector, **rule}], uncounted)
+        objects = policies({"name": namespace, "namespaceSelector": selector, **rule})
         names.extend(f"{it['kind']}/{it['metadata']['name']}" for it in objects)
         cluster.apply(*objects)
         hopeless = (
@@ -259,7 +252,7 @@ def test_a_model_is_what_it_names_however_it_is_written(
 def test_gpus_are_counted_by_whichever_name_and_rollout(
     cluster: ControlPlane, namespace: str, install: Install
 ) -> None:
-    install(gpusPerPod=4, gpusPerResource=8, uncounted=("rdma/", "example.com/nic"))
+    install(gpusPerPod=4, gpusPerResource=8, uncounted=["rdma/", "example.com/nic"])
     pod, all_pods, uncounted = (
         "allows 4 GPUs for a pod, not ",
         "allows 8 GPUs for all pods of a resource, not ",
@@ -380,7 +373,7 @@ def test_a_rule_is_for_the_namespaces_that_it_selects(cluster: ControlPlane, nam
 
 
 def test_without_rules_nothing_is_installed() -> None:
-    assert policies([]) == []
+    assert policies() == []
 
 
 def test_the_policies_are_sound_by_the_api_servers_own_check(

@@ -59,7 +59,7 @@ one too, so that whole segments are compared.
 
 {{/*
 The accelerators in a map of resources, such as a container's limits. Whatever nodes hand out by number counts, under whichever name, but
-for what admission.uncounted names.
+for what the rule doesn't count.
 */}}
 {{- define "speculator-operator.admission.gpus" -}}
 [dyn({{ . }})].map(limits, limits.filter(name,
