@@ -56,3 +56,13 @@ def test_it_has_no_right_that_nothing_needs(cluster: ControlPlane, words: tuple[
 def test_no_rule_is_a_wildcard(cluster: ControlPlane) -> None:
     role = json.loads(cluster.kubectl("get", "clusterrole", "speculator-operator", "-o", "json"))
     assert "*" not in json.dumps(role["rules"])
+
+
+def test_of_leases_it_may_change_its_own_and_no_other(cluster: ControlPlane, namespace: str) -> None:
+    grant(cluster, namespace)
+    leases = "leases.coordination.k8s.io"
+    own = f"{leases}/speculator-operator"
+    here = f"--namespace={namespace}"
+    assert {verb for verb in VERBS if may(cluster, verb, own, here)} == {"get", "create", "update"}
+    assert {verb for verb in VERBS if may(cluster, verb, f"{leases}/other", here)} == {"create"}
+    assert not [verb for verb in VERBS if may(cluster, verb, own, "--namespace=default")]
