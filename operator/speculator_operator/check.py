@@ -164,12 +164,12 @@ def lines(report: Report, width: int) -> Iterator[str]:
         f"{count} {severity.lower()}{'s' * (count > 1)}" for severity in Severity if (count := report.count(severity))
     ]
     nothing = "undetermined" if report.undetermined else "nothing found"
-    yield _printable(f"{name} ({report.file}): {', '.join(counts) or nothing}")
+    yield printable(f"{name} ({report.file}): {', '.join(counts) or nothing}")
     if report.findings:
         table = [("SEVERITY", "REASON", "FIELD")]
         table += [(finding.severity, finding.reason, finding.field or "-") for finding in report.findings]
         widths = [max(len(row[column]) for row in table) for column in (0, 1)]
-        head, *rows = (f"{row[0]:{widths[0]}}  {row[1]:{widths[1]}}  {_printable(row[2])}" for row in table)
+        head, *rows = (f"{row[0]:{widths[0]}}  {row[1]:{widths[1]}}  {printable(row[2])}" for row in table)
         yield head
         for row, finding in zip(rows, report.findings, strict=True):
             yield row
@@ -189,10 +189,10 @@ _INDENT = " " * 4
 
 def _wrapped(text: str, width: int) -> list[str]:
     return textwrap.wrap(
-        _printable(text), width, initial_indent=_INDENT, subsequent_indent=_INDENT, break_on_hyphens=False
+        printable(text), width, initial_indent=_INDENT, subsequent_indent=_INDENT, break_on_hyphens=False
     )
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """What comes from files may hold what a terminal would obey."""
     return "".join(character if character.isprintable() else "?" for character in " ".join(text.split()))

@@ -12,11 +12,12 @@ from typing import Any
 
 import pytest
 
-from speculator_operator.cluster import NOTE_LENGTH, Cluster, ClusterError
+from speculator_operator.cluster import NOTE_LENGTH, Cluster, ClusterError, Forbidden, NoCluster
 from speculator_operator.errors import Refused
 from tests.support.apiproxy import ApiProxy
 from tests.support.eventually import eventually_async
 from tools.localcluster.controlplane import ControlPlane
+from tools.localcluster.simulated import SimulatedNodes
 
 
 @asynccontextmanager
@@ -228,6 +229,112 @@ async def test_a_server_that_never_answers_is_given_up(
         async with connection(cluster, monkeypatch, server=url) as api:
             with pytest.raises(ClusterError, match="Timeout"):
                 await api.get("Service", namespace, "a")
+
+
+async def test_a_preview_is_validated_and_defaulted_and_not_kept(
+    cluster: ControlPlane, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    head = {"apiVersion": "speculators.dev/v1alpha1", "kind": "SpeculatorDeployment"}
+    body = {**head, "metadata": {"name": "a", "namespace": namespace}, "spec": {"model": {"uri": "org/repo"}}}
+    async with connection(cluster, monkeypatch) as api:
+        made = await api.preview(body, merge_patch=None, manager="kubectl")
+        assert made["spec"]["replicas"] == 1
+        assert await api.get("SpeculatorDeployment", namespace, "a") is None
+        with pytest.raises(Refused, match="must be org/repo") as caught:
+            await api.preview({**body, "spec": {"model": {"uri": "repo"}}}, merge_patch=None, manager="kubectl")
+        assert caught.value.reason == "SpecInvalid"
+
+        await api.apply(body)
+        patch = {"spec": {"replicas": 4}}
+        assert (await api.preview(body, merge_patch=patch, manager="kubectl"))["spec"]["replicas"] == 4
+        kept = await api.get("SpeculatorDeployment", namespace, "a")
+        assert kept
+        assert kept["spec"]["replicas"] == 1
+
+
+async def test_objects_are_listed_by_field_and_in_all_namespaces(
+    cluster: ControlPlane, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with connection(cluster, monkeypatch) as api:
+        for name in ("a", "b"):
+            await api.apply(service(namespace, name))
+        found = await api.list("Service", None, "speculators.dev/name", field_selector="metadata.name=b")
+        assert [it["metadata"]["name"] for it in found if it["metadata"]["namespace"] == namespace] == ["b"]
+
+
+@pytest.fixture
+def pod(cluster: ControlPlane, nodes: SimulatedNodes, namespace: str) -> str:
+    """A running one, whose commands run on this machine."""
+    del nodes
+    container = {"name": "main", "image": "localhost/none:1"}
+    body = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a"}, "spec": {"containers": [container]}}
+    cluster.kubectl("--namespace", namespace, "apply", "-f", "-", stdin=json.dumps(body))
+    cluster.kubectl("--namespace", namespace, "wait", "--for=condition=Ready", "pod/a", "--timeout=30s")
+    return "a"
+
+
+async def test_a_command_in_a_container_reads_what_it_is_given_and_says_what_it_prints(
+    cluster: ControlPlane, namespace: str, pod: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = ["python3", "-c", "import sys; print(sys.stdin.read(3)[::-1], sys.argv[1])", "x y"]
+    async with connection(cluster, monkeypatch) as api:
+        assert await api.execute(namespace, pod, "main", command, stdin="abc", seconds=20) == "cba x y\n"
+
+
+@pytest.mark.parametrize(
+    ("case", "program", "seconds", "says"),
+    [
+        ("it ends with an error", "raise SystemExit('no good')", 20, "a: python3: no good"),
+        ("it prints for ever", "while True: print('x' * 100000)", 20, "prints more than"),
+        ("it never ends", "import sys; sys.stdin.read()", 1, "TimeoutError"),
+    ],
+)
+async def test_a_command_that_fails_is_a_failure_with_its_words(
+    cluster: ControlPlane,
+    namespace: str,
+    pod: str,
+    monkeypatch: pytest.MonkeyPatch,
+    case: str,
+    program: str,
+    seconds: float,
+    says: str,
+) -> None:
+    async with connection(cluster, monkeypatch) as api:
+        with pytest.raises(ClusterError, match=says) as caught:
+            await api.execute(namespace, pod, "main", ["python3", "-c", program], stdin="", seconds=seconds)
+    assert len(str(caught.value)) < 1000, case
+
+
+async def test_a_pod_that_is_not_there_or_may_not_be_entered(
+    cluster: ControlPlane, namespace: str, pod: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with connection(cluster, monkeypatch) as api:
+        with pytest.raises(ClusterError, match="gone: no command can be run in it: HTTP 404"):
+            await api.execute(namespace, "gone", "main", ["python3"], stdin="", seconds=5)
+    async with connection(cluster, monkeypatch, user="nobody") as api:
+        with pytest.raises(Forbidden) as caught:
+            await api.execute(namespace, pod, "main", ["python3"], stdin="", seconds=5)
+    assert (caught.value.verb, caught.value.resource) == ("create (and get)", "pods/exec")
+
+
+async def test_a_context_says_which_cluster_and_which_namespace(
+    cluster: ControlPlane, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    content = json.loads(cluster.kubeconfig.read_text())
+    ours = content["contexts"][0]["context"]
+    content["contexts"].append({"name": "other", "context": {**ours, "namespace": "elsewhere"}})
+    (tmp_path / "config").write_text(json.dumps(content))
+    monkeypatch.setenv("KUBECONFIG", "/nowhere")
+    for context, namespace in ((None, "default"), ("other", "elsewhere")):
+        async with Cluster.connect(in_flight=4, kubeconfig=str(tmp_path / "config"), context=context) as api:
+            assert api.namespace == namespace
+            assert await api.serves_resource()
+    with pytest.raises(NoCluster, match="third"):
+        async with Cluster.connect(in_flight=4, kubeconfig=str(tmp_path / "config"), context="third"):
+            pass
+    with pytest.raises(NoCluster, match="/nowhere: there is no such file"):
+        async with Cluster.connect(in_flight=4):
+            pass
 
 
 async def test_no_cluster_to_connect_to_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -34,9 +34,13 @@ CRD = ROOT / "crds" / "speculators.dev_speculatordeployments.yaml"
 PICTURES = ROOT / "docs" / "pictures"
 NAMESPACE = "models"
 COLUMNS = 130
+CHARACTER = 12.2
+"""The width of one, as rich draws it."""
 WINDOW_SECONDS = 15
 #: A picture fetches no font from anywhere.
 SVG = re.sub(r"@font-face \{\{.*?\}\}\s*", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL).replace("Fira Code, ", "")
+
+INDENTED = re.compile(r'x="([0-9.]+)"( y="[0-9.]+" )textLength="([0-9.]+)"([^>]*>)((?:&#160;)+)')
 
 Spec = dict[str, Any]
 
@@ -64,6 +68,13 @@ def resources(worse: Engines) -> dict[str, Spec]:
     }
 
 
+def shifted(match: re.Match[str]) -> str:
+    """A text that begins with spaces, which not every program that draws SVG keeps, moved to where its words begin."""
+    x, height, length, rest, spaces = match.groups()
+    indent = CHARACTER * spaces.count(";")
+    return f'x="{float(x) + indent:g}"{height}textLength="{float(length) - indent:g}"{rest}'
+
+
 def draw(world: World, *words: str, picture: str) -> None:
     command = [str(Path(sys.executable).parent / "kubectl-speculator"), *words, f"--namespace={NAMESPACE}"]
     kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
@@ -74,7 +85,8 @@ def draw(world: World, *words: str, picture: str) -> None:
     title = " ".join(["kubectl speculator", *words, "-n", NAMESPACE])
     screen.print(Text.from_ansi(f"$ {title}\n{done.stdout.rstrip()}"))
     PICTURES.mkdir(parents=True, exist_ok=True)
-    screen.save_svg(str(PICTURES / picture), title=title, code_format=SVG, unique_id="picture")
+    drawn = screen.export_svg(title=title, code_format=SVG, unique_id="picture")
+    (PICTURES / picture).write_text(INDENTED.sub(shifted, drawn))
 
 
 def accepted(world: World, name: str) -> Any:

@@ -22,18 +22,26 @@ def bodies() -> list[dict[str, Any]]:
     new = resource()
     new["metadata"] |= {"name": "new"}
     del new["status"]
-    return [stalled, new, resource()]
+    baseline = resource(
+        conditions=[
+            condition("Ready", "True", "Reconciled", ""),
+            condition("SpeculationActive", "False", "Disabled", ""),
+        ],
+        acceptance=None,
+    )
+    baseline["metadata"] |= {"name": "plain"}
+    baseline["status"]["resolved"] |= {"method": None, "numSpeculativeTokens": None}
+    return [stalled, new, resource(), baseline]
 
 
 def test_a_pipe_gets_a_plain_table() -> None:
-    assert (
-        plain(top.document(bodies(), None, NOW), display.top)
-        == """\
-NAMESPACE  NAME       READY                  SPECULATION            METHOD  TOKENS  ACCEPTED  LENGTH  PER POSITION    REPLICAS  GPUS
-default    llama3-8b  True                   True                   eagle3  3       0.60      2.80    0.85,0.60,0.15  2/2       8
-default    new        Unknown                Unknown                -       -       -         -       -               0/2       -
-prod       broken     False (ConfigMissing)  Unknown (NoReadyPods)  -       -       -         -       -               0/2       -"""  # noqa: E501  # a table is as wide as it is
-    )
+    table = """\
+NAMESPACE  NAME       READY    SPECULATION  METHOD  TOKENS  ACCEPTED  LENGTH  PER POSITION    REPLICAS  GPUS  WHY
+default    llama3-8b  True     True         eagle3  3       0.60      2.80    0.85,0.60,0.15  2/2       8
+default    new        Unknown  Unknown      -       -       -         -       -               0/2       -
+default    plain      True     False        -       -       -         -       -               2/2       8     Disabled
+prod       broken     False    Unknown      -       -       -         -       -               0/2       -     ConfigMissing"""  # noqa: E501  # a table is as wide as it is
+    assert plain(top.document(bodies(), None, NOW), display.top) == table
 
 
 def test_a_terminal_gets_one_letter_for_each_position() -> None:

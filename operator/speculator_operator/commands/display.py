@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
-from .terminal import printable
+from speculator_operator.check import printable
 
 GOOD, BAD, DOUBTFUL, DIM, STRONG = "green", "bold red", "yellow", "dim", "bold"
 
@@ -283,31 +283,19 @@ def top(document: Document, console: Console) -> RenderableType:
     if not rows:
         where = "any namespace" if everywhere else f"the namespace {document['namespace']}"
         return text(f"There is no SpeculatorDeployment in {where}.")
-    head = (
-        "NAME",
-        "READY",
-        "SPECULATION",
-        "METHOD",
-        "TOKENS",
-        "ACCEPTED",
-        "LENGTH",
-        "PER POSITION",
-        "REPLICAS",
-        "GPUS",
-    )
-    return _columns(
-        [[*([row["namespace"]] if everywhere else []), *_row(row, console)] for row in rows],
-        [*(["NAMESPACE"] if everywhere else []), *head],
-    )
+    head = ["NAMESPACE"] if everywhere else []
+    head += ["NAME", "READY", "SPECULATION", "METHOD", "TOKENS", "ACCEPTED", "LENGTH"]
+    head += ["PER POSITION", "REPLICAS", "GPUS", "WHY"]
+    return _columns([[*([row["namespace"]] if everywhere else []), *_row(row, console)] for row in rows], head)
 
 
 def _row(row: Document, console: Console) -> list[str | Text]:
-    idle = row["speculationReason"] in ("RegularModel", "Disabled")
+    plain = row["speculationReason"] in ("RegularModel", "Disabled")
     rate = text(row["rate"], _rated(float(row["rate"]))) if row["rate"] else text("-", DIM)
     return [
         text(row["name"], STRONG),
-        _with_reason(row["ready"], row["readyReason"], _judged(row["ready"])),
-        _with_reason(row["speculation"], row["speculationReason"], DIM if idle else _judged(row["speculation"])),
+        text(row["ready"], _judged(row["ready"])),
+        text(row["speculation"], DIM if plain else _judged(row["speculation"])),
         row["method"] or "-",
         _or_dash(row["tokens"]),
         rate,
@@ -315,12 +303,16 @@ def _row(row: Document, console: Console) -> list[str | Text]:
         sparks(row["ratePerPosition"], console),
         f"{row['readyReplicas']}/{row['replicas']}",
         _or_dash(row["gpus"]),
+        _why(row),
     ]
 
 
-def _with_reason(value: str, reason: str | None, style: str) -> Text:
-    """What is well needs no reason."""
-    return text(value if value == "True" or not reason else f"{value} ({reason})", style)
+def _why(row: Document) -> str:
+    """The reason of what isn't well; of two, the one that comes first."""
+    for condition in ("ready", "speculation"):
+        if row[condition] != "True":
+            return row[f"{condition}Reason"] or ""
+    return ""
 
 
 def _or_dash(value: object) -> str:

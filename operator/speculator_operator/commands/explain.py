@@ -14,6 +14,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from speculator_operator.api import ConditionType, Reason
+from speculator_operator.check import printable
 
 from . import terminal
 
@@ -72,7 +73,7 @@ def named(word: str) -> list[Explanation]:
     names = {it.name.lower(): it.name for it in every}
     close = [names[match] for match in difflib.get_close_matches(word.lower(), names, 3)]
     hint = f"did you mean {' or '.join(close)}?" if close else "`explain` alone lists them all"
-    raise ValueError(f"{terminal.printable(word)[:100]} is no condition and no reason; {hint}")
+    raise ValueError(f"{printable(word)[:100]} is no condition and no reason; {hint}")
 
 
 def add(commands: Any) -> None:

@@ -11,6 +11,8 @@ import sys
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, TextIO
 
+from speculator_operator.check import printable
+
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
@@ -53,11 +55,6 @@ def say(text: str, *, to: TextIO | None = None) -> None:
 
 def warn(text: str) -> None:
     say(f"warning: {text}", to=sys.stderr)
-
-
-def printable(text: str) -> str:
-    """One line of it, without what a terminal would obey: it comes from files, models, and other people's objects."""
-    return "".join(character if character.isprintable() else "?" for character in " ".join(text.split()))
 
 
 def add_output(parser: argparse.ArgumentParser) -> None:
