@@ -111,13 +111,10 @@ def _fill_base(root: Path, scratch: Path) -> dict[str, object]:
     del scratch
     say(f"Building {BASE_IMAGE} (once; a few seconds)")
     names = [name for name in packages.closure(_BASE_PACKAGES) if not _LEFT_OUT.match(name)]
-    # What says which distribution this is comes without the awk that its installation needs.
+    # What says which distribution this is, and has /tmp, comes without the awk that its installation needs.
     packages.unpack([*names, "base-files"], root, database=root / "var" / "lib" / "dpkg" / "status.d")
     for folder in _UNREAD:
         shutil.rmtree(root / "usr" / "share" / folder, ignore_errors=True)
-    temporary = root / "tmp"
-    temporary.mkdir()
-    temporary.chmod(0o1777)
     # The images of a registry have it there: its going can be seen.
     for name in ("bin/pip", f"lib/{(root / 'usr/bin/python3').readlink()}/site-packages/pip/__init__.py"):
         (root / "usr" / "local" / name).parent.mkdir(parents=True)
