@@ -68,7 +68,10 @@ def namespace(real_cluster: RealCluster) -> Iterator[str]:
     control_plane.kubectl("create", "namespace", name)
     control_plane.kubectl("label", "namespace", name, "pod-security.kubernetes.io/enforce=restricted")
     yield name
-    control_plane.kubectl("delete", "namespace", name, "--timeout=90s")
+    # Once it is ending nothing new is made in it, so that there are only its pods to wait for. What else is in it goes
+    # when its controller looks at it again, which is only after several seconds.
+    control_plane.kubectl("delete", "namespace", name, "--wait=false")
+    control_plane.kubectl("delete", "pods", "--all", "--grace-period=1", "--timeout=90s", "--namespace", name)
 
 
 @pytest.fixture
