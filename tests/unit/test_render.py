@@ -80,6 +80,7 @@ def test_every_pod_is_confined_and_holds_no_token(case: str, verifier: str) -> N
             "capabilities": {"drop": ["ALL"]},
         }
     assert variables(made)["VLLM_NO_USAGE_STATS"] == "1"
+    assert variables(made)["GLOO_SOCKET_IFNAME"] == "lo"
 
 
 @pytest.mark.parametrize(

@@ -284,6 +284,9 @@ def _environment(
         {"name": "HOME", "value": HOME},
         {"name": "USER", "value": "engine"},  # torch asks for the user's name, and the image may not know this one
         {"name": "VLLM_NO_USAGE_STATS", "value": "1"},
+        # Ranks are in one pod. Otherwise they would meet at its address, at some 26 ports that ask nobody who they are.
+        {"name": "GLOO_SOCKET_IFNAME", "value": "lo"},
+        {"name": "VLLM_HOST_IP", "value": "127.0.0.1"},
     ]
     if any(_MEDIA_DOMAINS.match(text) for text in resolved.command):
         environment.append({"name": "VLLM_MEDIA_URL_ALLOW_REDIRECTS", "value": "0"})
