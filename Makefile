@@ -16,6 +16,7 @@ ENGINE_LOCK := requirements/engine-cpu.txt
 CRD := crds/speculators.dev_speculatordeployments.yaml
 REFERENCE := docs/reference.md
 RELEASES := operator/speculator_operator/core/engine_releases.json
+DASHBOARD := charts/speculator-operator/dashboards/speculator-operator.json
 CODE := operator tests tools bench charts
 
 .PHONY: help
@@ -51,10 +52,11 @@ lock-engine: venv ## Resolve the engine's dependencies anew
 	$(BIN)/$(LOCK) requirements/engine-cpu.in --override requirements/engine-overrides.txt -o $(ENGINE_LOCK)
 
 .PHONY: generate
-generate: venv ## Write the generated files anew: the CRD, docs/reference.md, what comes from the chart
+generate: venv ## Write the generated files anew: the CRD, docs/reference.md, the dashboard, what comes from the chart
 	@mkdir -p crds
 	$(BIN)/python -m speculator_operator.cli crd > $(CRD)
 	$(BIN)/python tools/reference.py > $(REFERENCE)
+	$(BIN)/python tools/dashboard.py --write
 	$(BIN)/python -m tools.chart
 
 .PHONY: expected
@@ -65,6 +67,7 @@ expected: venv ## Write the expected files of tests/data/render and tests/data/c
 generated: venv ## Fail if a generated file isn't what `make generate` writes
 	@$(BIN)/python -m speculator_operator.cli crd | diff -u $(CRD) - || { echo "$(CRD) is out of date: run make generate" >&2; exit 1; }
 	@$(BIN)/python tools/reference.py | diff -u $(REFERENCE) - || { echo "$(REFERENCE) is out of date: run make generate" >&2; exit 1; }
+	@$(BIN)/python tools/dashboard.py | diff -u $(DASHBOARD) - || { echo "$(DASHBOARD) is out of date: run make generate" >&2; exit 1; }
 	@$(BIN)/python -m tools.chart --check
 
 .PHONY: releases
@@ -117,6 +120,14 @@ unit: venv ## Unit tests: seconds, nothing but Python
 chart: venv ## Tests of the chart: what Helm renders, held against Kubernetes' schemas (Helm is built once)
 	$(BIN)/pytest tests/chart
 
+.PHONY: monitoring
+monitoring: venv ## Tests of alerts and dashboard: rule tests, and a real Prometheus over simulated engines (built once)
+	$(BIN)/pytest tests/monitoring
+
+.PHONY: pictures
+pictures: venv ## Draw docs/pictures/dashboard.svg anew, from what a real Prometheus has seen (5 minutes)
+	PICTURES=docs/pictures $(BIN)/pytest tests/monitoring/test_picture.py
+
 .PHONY: scan
 scan: venv ## Hold what is rendered against checkov and kube-score; each finding has an answer in tools/scan.yaml
 	$(BIN)/python -m tools.scan
@@ -130,7 +141,7 @@ scale: venv ## A thousand resources at once (make integration has two hundred)
 	SCALE=1000 $(BIN)/pytest tests/integration/test_sources.py -k many_resources
 
 .PHONY: test
-test: unit chart integration ## Unit, chart and integration tests
+test: unit chart integration monitoring ## Unit, chart, integration and monitoring tests
 
 # The engine is a few GB, so one copy per lock and Python; ENGINE_SITE names another. The folder appears only when whole.
 export ENGINE_SITE ?= $(CACHE)/engine-$(shell { cat $(ENGINE_LOCK); $(BIN)/python --version || true; } 2>/dev/null | sha256sum | cut -c1-12)

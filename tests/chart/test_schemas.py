@@ -57,6 +57,12 @@ VALUES: dict[str, chart.Values] = {
                 {"name": "others", "models": []},
             ]
         },
+        "monitoring": {
+            "operator": {"enabled": True, "labels": {"release": "prometheus"}, "interval": "30s"},
+            "engines": {"enabled": True, "labels": {"release": "prometheus"}, "namespaces": ["team-a"]},
+            "rules": {"enabled": True, "labels": {"release": "prometheus"}, "runbookUrl": "https://runbooks.example/a"},
+        },
+        "dashboard": {"enabled": True, "namespace": "grafana", "annotations": {"grafana_folder": "vLLM"}},
     },
 }
 

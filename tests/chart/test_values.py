@@ -56,8 +56,29 @@ EXAMPLES: dict[str, Any] = {
     "metricsService.annotations": {"prometheus.io/scrape": "true"},
     "test.expectedReason": "HubUnavailable",
     "admission.rules": [{"name": "team-a", "images": ["registry.example/ml"]}],
+    "monitoring.operator.labels": {"release": "prometheus"},
+    "monitoring.operator.interval": "30s",
+    "monitoring.engines.labels": {"release": "prometheus"},
+    "monitoring.engines.interval": "30s",
+    "monitoring.engines.namespaces": ["team-a"],
+    "monitoring.rules.labels": {"release": "prometheus"},
+    "monitoring.rules.runbookUrl": "https://runbooks.example/speculator-operator",
+    "monitoring.rules.recordingInterval": "1m",
+    **{f"monitoring.rules.alerts.{name}": {"for": "1h"} for name in DEFAULTS["monitoring"]["rules"]["alerts"]},
+    "dashboard.namespace": "grafana",
+    "dashboard.labels": {"grafana_dashboard": "yes"},
+    "dashboard.annotations": {"grafana_folder": "vLLM"},
 }
 CRDS = {"crds": {"install": False}}  # it is long, and the same
+#: What a value has an effect with only.
+BESIDE: dict[str, Any] = {
+    **{
+        path: nested(f"{part}.enabled", value=True)
+        for part in ("monitoring.operator", "monitoring.engines", "monitoring.rules", "dashboard")
+        for path in chart.leaves(DEFAULTS, SCHEMA)
+        if path.startswith(f"{part}.") and path != f"{part}.enabled"
+    },
+}
 
 
 def another(path: str) -> Any:
@@ -77,7 +98,7 @@ def another(path: str) -> Any:
 
 @pytest.mark.parametrize("path", chart.leaves(DEFAULTS, SCHEMA))
 def test_each_value_changes_what_is_rendered(path: str) -> None:
-    default = {} if path == "crds.install" else CRDS
+    default = {} if path == "crds.install" else merged(CRDS, BESIDE.get(path, {}))
     assert chart.text(merged(default, nested(path, another(path)))) != chart.text(default)
 
 
@@ -174,6 +195,13 @@ def test_no_object_of_the_schema_takes_what_it_does_not_know() -> None:
         ({"extraEnv": [{"name": "A", "value": 1}]}, "/extraEnv/0/value': got number, want string"),
         ({"extraVolumes": [{"name": "ca", "mountPath": "/etc/ca"}]}, "/extraVolumes/0': minProperties"),
         ({"networkPolicy": {"dnsPorts": [0]}}, "/networkPolicy/dnsPorts/0': minimum: got 0, want 1"),
+        ({"monitoring": {"rules": {"alerts": {"ResourceStalled": {"after": "5m"}}}}}, "additional properties 'after'"),
+        (
+            {"monitoring": {"rules": {"alerts": {"OperatorErrors": {"for": "soon"}}}}},
+            "/OperatorErrors/for': 'soon' does",
+        ),
+        ({"monitoring": {"rules": {"alerts": {"AcceptanceCollapsed": {"minimumDays": 7}}}}}, "maximum: got 7, want 6"),
+        ({"monitoring": {"rules": {"runbookUrl": "runbook.md"}}}, "/runbookUrl': 'runbook.md' does not match"),
         ({"tolerations": [{"effect": "Never"}]}, "/tolerations/0/effect': value must be one of 'NoSchedule'"),
     ],
 )
