@@ -305,8 +305,8 @@ WELL = Row(
             height=7,
         ),
         Panel(
-            "Resources that something is to be said of",
-            "By condition, of all that the operator looks after.",
+            "Resources by condition",
+            "How many are not as they should be, of all that the operator looks after.",
             (
                 Query(
                     'max by (condition) (speculator_operator_resources{condition=~"Stalled|Reconciling",status="True",'

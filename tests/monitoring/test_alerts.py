@@ -16,7 +16,8 @@ from tests.support import chart
 from tests.support.chart import Values
 from tools.localcluster.binaries import binary
 
-RUNBOOK = Path(__file__).parents[2] / "docs" / "runbook.md"
+DOCS = Path(__file__).parents[2] / "docs"
+RUNBOOK, MONITORING = DOCS / "runbook.md", DOCS / "monitoring.md"
 
 #: The one resource of most cases, as its series bear it.
 LLAMA = 'namespace="team",name="llama"'
@@ -474,6 +475,12 @@ def test_an_alert_says_of_what_it_is_and_what_to_run(name: str) -> None:
 def test_the_runbook_has_a_section_for_each_alert() -> None:
     sections = re.findall(r"^## (\w+)$", RUNBOOK.read_text(), re.MULTILINE)
     assert sections == list(alerts(rules()))
+
+
+def test_the_documentation_says_how_long_and_how_severe() -> None:
+    rows = re.findall(r"^\| ([A-Z]\w+) \| (\w+) \| (\d+) minutes \|", MONITORING.read_text(), re.MULTILINE)
+    expected = [(name, it["labels"]["severity"], it["for"].removesuffix("m")) for name, it in alerts(rules()).items()]
+    assert rows == expected
 
 
 def test_an_alert_that_is_disabled_is_left_out() -> None:
