@@ -124,10 +124,6 @@ chart: venv ## Tests of the chart: what Helm renders, held against Kubernetes' s
 monitoring: venv ## Tests of alerts and dashboard: rule tests, and a real Prometheus over simulated engines (built once)
 	$(BIN)/pytest tests/monitoring
 
-.PHONY: pictures
-pictures: venv ## Draw docs/pictures/dashboard.svg anew, from what a real Prometheus has seen (4 minutes)
-	$(BIN)/python -m tests.monitoring.picture docs/pictures/dashboard.svg
-
 .PHONY: scan
 scan: venv ## Hold what is rendered against checkov and kube-score; each finding has an answer in tools/scan.yaml
 	$(BIN)/python -m tools.scan
@@ -176,8 +172,9 @@ bench: venv ## 200 resources at once on a real API server: seconds, writes, memo
 	$(BIN)/python -m bench.converge
 
 .PHONY: pictures
-pictures: venv ## Draw docs/pictures anew: what kubectl speculator prints (needs what make integration needs)
+pictures: venv ## Draw docs/pictures anew: what kubectl speculator prints, and the dashboard (5 minutes)
 	$(BIN)/python -m tests.support.pictures
+	$(BIN)/python -m tests.monitoring.picture docs/pictures/dashboard.svg
 
 .PHONY: clean
 clean: ## Remove what was made in the checkout (the cache outside it is left, and named)
