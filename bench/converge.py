@@ -53,13 +53,14 @@ WRITING = ("POST", "PUT", "PATCH", "APPLY", "DELETE")
 #: Leader election, and what the API server does by itself where a Service gets its address.
 NOT_COUNTED = ("leases", "ipaddresses")
 #: What the operator reads by name, and nobody else does here.
-READ = (api.PLURAL, "deployments", "services", "controllerrevisions", "pods")
+READ = (api.PLURAL, "deployments", "services", "networkpolicies", "controllerrevisions", "pods")
 
 PATHS = {
     api.KIND: f"/apis/{api.API_VERSION}/namespaces/{{}}/{api.PLURAL}",
     "ControllerRevision": "/apis/apps/v1/namespaces/{}/controllerrevisions",
     "Deployment": "/apis/apps/v1/namespaces/{}/deployments",
     "Event": "/apis/events.k8s.io/v1/namespaces/{}/events",
+    "NetworkPolicy": "/apis/networking.k8s.io/v1/namespaces/{}/networkpolicies",
     "Service": "/api/v1/namespaces/{}/services",
 }
 
@@ -213,7 +214,7 @@ def resources(number: int, namespace: str) -> list[Manifest]:
 def written_for(kubectl: Kubectl, namespace: str) -> dict[str, list[Manifest]]:
     """What the operator wrote for each resource, in its order, as a client would apply it to another namespace."""
     found: dict[str, list[Manifest]] = {}
-    kinds = "controllerrevisions.apps,services,deployments.apps,speculatordeployments.speculators.dev"
+    kinds = "controllerrevisions.apps,services,networkpolicies,deployments.apps,speculatordeployments.speculators.dev"
     for live in kubectl.get(kinds, f"--namespace={namespace}")["items"]:
         name = live["metadata"].get("labels", {}).get(api.NAME_LABEL) or live["metadata"]["name"]
         manifest = {"apiVersion": live["apiVersion"], "kind": live["kind"]}
@@ -227,7 +228,7 @@ def written_for(kubectl: Kubectl, namespace: str) -> dict[str, list[Manifest]]:
         else:
             continue
         found.setdefault(name, []).append(manifest)
-    order = ["ControllerRevision", "Service", "Deployment", api.KIND]
+    order = ["ControllerRevision", "Service", "NetworkPolicy", "Deployment", api.KIND]
     for manifests in found.values():
         manifests.sort(key=lambda manifest: order.index(manifest["kind"]))
     for live in kubectl.get("events.events.k8s.io", f"--namespace={namespace}")["items"]:

@@ -14,7 +14,15 @@ GUARDED = (f"{proof_probe.GUARDED}completions", "/v1/chat/completions", "/v1/mod
 #: Asked without a key: by the startup, readiness and liveness probes, and by the operator.
 OPEN = ("/health", "/metrics")
 #: What docs/security.md says that a key doesn't keep anybody from.
-UNGUARDED = ("/invocations", "/tokenize", "/pause", "/update_weights")
+UNGUARDED = (
+    "/invocations",
+    "/tokenize",
+    "/detokenize",
+    "/generative_scoring",
+    "/scale_elastic_ep",
+    "/load",
+    "/version",
+)
 
 
 @pytest.fixture(scope="module")

@@ -328,7 +328,7 @@ def test_speculation_that_ends_in_a_ready_pod_is_noticed(world: World) -> None:
 @pytest.mark.parametrize("moment", ["before", "after"])
 @pytest.mark.timeout(600)
 def test_killed_between_any_two_writes_it_ends_the_same(world: World, proxy: ApiProxy, moment: str) -> None:
-    """The children's three writes and the first of status; a branch moves while the operator is dead."""
+    """The children's four writes and the first of status; a branch moves while the operator is dead."""
     sha = world.hub.commit("org/draft", files(DRAFT))
     world.apply("whole")
     with world.operator(server=proxy.url):
@@ -337,7 +337,7 @@ def test_killed_between_any_two_writes_it_ends_the_same(world: World, proxy: Api
     world.kubectl("delete", "spd", "whole", "--timeout=20s")
     eventually(lambda: not world.items("controllerrevisions"))
     made: list[str] = []
-    for write in range(2 if moment == "before" else 1, 6):
+    for write in range(2 if moment == "before" else 1, 7):
         world.hub.commit("org/draft", files(DRAFT), branch="main")
         name = "whole"
         world.apply(name)
@@ -360,7 +360,7 @@ def test_killed_between_any_two_writes_it_ends_the_same(world: World, proxy: Api
         made.append(commit)
         world.kubectl("delete", "spd", name, "--timeout=20s")
         eventually(lambda: not (world.items("controllerrevisions") or world.items("deployments")))
-    assert len(made) == (4 if moment == "before" else 5)
+    assert len(made) == (5 if moment == "before" else 6)
 
 
 def _at_commit(state: dict[str, Any], commit: str) -> Any:
