@@ -12,7 +12,7 @@ import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import yaml
 
@@ -29,6 +29,11 @@ def free_port() -> int:
         return port
 
 
+def shipped() -> list[dict[str, Any]]:
+    """The objects that say what the operator may do."""
+    return [document for path in sorted(RBAC.glob("*.yaml")) for document in yaml.safe_load_all(path.read_text())]
+
+
 def grant(cluster: ControlPlane, namespace: str | None = None) -> None:
     """Gives the user ``operator`` the rights that the project ships, and no more.
 
@@ -36,7 +41,7 @@ def grant(cluster: ControlPlane, namespace: str | None = None) -> None:
         namespace: stands for the operator's own, where its Lease is.
     """
     kinds = {"ClusterRole", "ClusterRoleBinding"} | ({"Role", "RoleBinding"} if namespace else set())
-    roles = [document for path in sorted(RBAC.glob("*.yaml")) for document in yaml.safe_load_all(path.read_text())]
+    roles = shipped()
     for document in roles:
         if document["kind"].endswith("Binding"):
             document["subjects"] = [{"kind": "User", "name": USER, "apiGroup": "rbac.authorization.k8s.io"}]
