@@ -1,4 +1,4 @@
-"""The tests, modules and settings that docs/security.md names are there; what it says of them is for people to check."""
+"""The tests, modules and settings that docs/security.md names are there; what it says of them is for people."""
 
 from __future__ import annotations
 
