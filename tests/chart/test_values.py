@@ -72,12 +72,10 @@ EXAMPLES: dict[str, Any] = {
 CRDS = {"crds": {"install": False}}  # it is long, and the same
 #: What a value has an effect with only.
 BESIDE: dict[str, Any] = {
-    **{
-        path: nested(f"{part}.enabled", value=True)
-        for part in ("monitoring.operator", "monitoring.engines", "monitoring.rules", "dashboard")
-        for path in chart.leaves(DEFAULTS, SCHEMA)
-        if path.startswith(f"{part}.") and path != f"{part}.enabled"
-    },
+    path: nested(f"{part}.enabled", value=True)
+    for part in ("monitoring.operator", "monitoring.engines", "monitoring.rules", "dashboard")
+    for path in chart.leaves(DEFAULTS, SCHEMA)
+    if path.startswith(f"{part}.") and path != f"{part}.enabled"
 }
 
 
