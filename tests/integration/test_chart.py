@@ -63,6 +63,9 @@ def test_the_chart_comes_and_goes_and_the_definition_stays(untouched: ControlPla
     assert _get(untouched, DEFINITION)["spec"]["names"]["shortNames"] == ["spd", "specdep"]
     assert _get(untouched, "deployment/spd-speculator-operator", *place)["spec"]["replicas"] == 3
 
+    helm(untouched, "rollback", "spd", *place)
+    assert _get(untouched, DEFINITION)["spec"]["names"]["shortNames"] == ["spd"]
+
     helm(untouched, "uninstall", "spd", *place)
     assert {kind for kind, _, _ in _present(untouched, "spd")} == {"CustomResourceDefinition"}
 
@@ -123,7 +126,7 @@ class Installed:
         return {
             "crds": {"install": False},
             "watchNamespaces": [self.world.namespace],
-            "test": {"model": "org/draft", "timeoutSeconds": 60},
+            "test": {"model": "org/draft", "timeoutSeconds": 30},
         }
 
     @property
@@ -202,7 +205,8 @@ def test_the_test_passes_twice(installed: Installed, hub: Hub) -> None:
     name = chart.only(installed.objects, "Pod")["metadata"]["name"]
     installed.world.apply(name, replicas=0)
     with installed.operator(hub):
-        assert installed.test().returncode == 0
+        done = installed.test()
+    assert done.returncode == 0, done.stdout + installed.world.log.read_text()
 
 
 def test_the_test_fails_where_no_operator_looks(installed: Installed) -> None:
