@@ -53,6 +53,17 @@ def real_cluster() -> Iterator[RealCluster]:
         pytest.skip(f"no real node here: {error}")
 
 
+@pytest.fixture
+def undefined(real_cluster: RealCluster) -> Iterator[None]:
+    """For as long as the test takes, the cluster knows nothing of the resource, so that a chart can bring it."""
+    control_plane = real_cluster.control_plane
+    definition = ("crd", CRD.stem.partition("_")[2] + ".speculators.dev", "--ignore-not-found", "--timeout=60s")
+    control_plane.kubectl("delete", *definition)
+    yield
+    control_plane.kubectl("delete", *definition)
+    control_plane.define(CRD)
+
+
 @pytest.fixture(scope="session")
 def operator_image(real_cluster: RealCluster) -> str:
     """The name of the operator's own image, which the node has. A machine that can run the node can build it."""

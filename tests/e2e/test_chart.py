@@ -161,16 +161,14 @@ def engine(world: World) -> tuple[str, int]:
 
 
 @pytest.fixture
-def world(real_cluster: RealCluster, namespace: str, tmp_path: Path) -> Iterator[World]:
-    """A namespace, and a cluster that knows nothing of the operator, before and after."""
-    control_plane = real_cluster.control_plane
-    control_plane.kubectl("delete", "crd", DEFINITION, "--timeout=60s")
-    made = World(control_plane, namespace, tmp_path / "operator.log")
+def world(real_cluster: RealCluster, undefined: None, namespace: str, tmp_path: Path) -> Iterator[World]:
+    """A namespace, and a cluster that knows nothing of the operator."""
+    assert undefined is None
+    made = World(real_cluster.control_plane, namespace, tmp_path / "operator.log")
     try:
         yield made
     finally:
-        control_plane.kubectl("delete", "namespace", NAMESPACE, "--ignore-not-found", "--timeout=90s")
-        control_plane.define(CRD)
+        made.control_plane.kubectl("delete", "namespace", NAMESPACE, "--ignore-not-found", "--timeout=90s")
 
 
 @pytest.mark.timeout(1500)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import CRD, RealCluster
+from tests.e2e.conftest import RealCluster
 from tests.support.documents import HOW_TOS, ROOT, TUTORIAL, commands
 from tests.support.world import WEIGHTS
 from tools import playground
@@ -20,7 +20,6 @@ from tools.testhub import Hub
 
 RECIPES = ROOT / "tests" / "data" / "recipes"
 PAGE_SECONDS = 600
-RELEASE = ("speculator-operator", "--namespace", "speculator-operator")
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -84,24 +83,24 @@ def commit(hub: Hub, repository: str, config: dict[str, object]) -> None:
 
 
 @pytest.fixture
-def installed(shell: Shell, real_cluster: RealCluster) -> Iterator[None]:
-    """The operator, as the tutorial installs it."""
+def installed(undefined: None, shell: Shell, real_cluster: RealCluster) -> Iterator[None]:
+    """The operator, as the tutorial installs it, and uninstalls it."""
+    assert undefined is None
     (install,) = (line for line in commands(TUTORIAL) if line.startswith("helm install"))
-    shell.run(f"{install} --take-ownership")  # the tests have defined the resource already
+    (uninstall,) = (line for line in commands(TUTORIAL) if line.startswith("helm uninstall"))
+    shell.run(install)
     yield
-    shell.run(f"helm uninstall {shlex.join(RELEASE)} --wait")
+    shell.run(uninstall)
     real_cluster.control_plane.kubectl("delete", "namespace", "speculator-operator", "--timeout=90s")
 
 
+@pytest.mark.usefixtures("undefined")
 def test_the_tutorial_leads_to_a_proven_deployment(shell: Shell, real_cluster: RealCluster) -> None:
-    control_plane = real_cluster.control_plane
-    # `helm` finds the definition that the cluster came with, and makes it the release's own.
-    control_plane.kubectl("delete", "crd", "speculatordeployments.speculators.dev", "--timeout=60s")
     try:
         said = shell.run(*commands(TUTORIAL))
     finally:
-        control_plane.kubectl("delete", "namespace", "speculator-operator", "--ignore-not-found", "--timeout=90s")
-        control_plane.define(CRD)
+        namespace = ("namespace", "speculator-operator", "--ignore-not-found", "--timeout=90s")
+        real_cluster.control_plane.kubectl("delete", *namespace)
     assert "tiny-agree" in said
     assert "RevisionNotFound" in said
 
