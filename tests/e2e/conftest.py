@@ -53,9 +53,9 @@ def real_cluster() -> Iterator[RealCluster]:
         pytest.skip(f"no real node here: {error}")
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def undefined(real_cluster: RealCluster) -> Iterator[None]:
-    """For as long as the test takes, the cluster knows nothing of the resource, so that a chart can bring it."""
+    """For as long as a module's tests take, the cluster knows nothing of the resource, so that the chart can bring it."""
     control_plane = real_cluster.control_plane
     definition = ("crd", CRD.stem.partition("_")[2] + ".speculators.dev", "--ignore-not-found", "--timeout=60s")
     control_plane.kubectl("delete", *definition)

@@ -16,6 +16,7 @@ from tests.e2e.conftest import RealCluster
 from tests.support.documents import HOW_TOS, ROOT, TUTORIAL, commands
 from tests.support.world import WEIGHTS
 from tools import playground
+from tools.localcluster.operator_image import OPERATOR_IMAGE
 from tools.testhub import Hub
 
 RECIPES = ROOT / "tests" / "data" / "recipes"
@@ -49,18 +50,23 @@ class Shell:
         return done.stdout
 
 
+def reader(real_cluster: RealCluster, folder: Path, namespace: str) -> Shell:
+    """A shell in a folder that is like the checkout, with a namespace of its own."""
+    for name in ("charts", "config", "docs", "tests"):
+        (folder / name).symlink_to(ROOT / name)
+    playing = folder / playground.FOLDER.name
+    variables = playground.prepare(playing, real_cluster.control_plane, real_cluster.hub.url, namespace=namespace)
+    path = f"{variables['PATH']}:{os.environ['PATH']}"
+    return Shell(folder, {"HOME": str(folder), "LANG": "C.UTF-8", **variables, "PATH": path})
+
+
 @pytest.fixture
 def shell(real_cluster: RealCluster, operator_image: str, namespace: str, tmp_path: Path) -> Shell:
-    assert f"{playground.values('')['image']['repository']}:test" == operator_image
-    for name in ("charts", "config", "docs", "tests"):
-        (tmp_path / name).symlink_to(ROOT / name)
-    folder = tmp_path / playground.FOLDER.name
-    variables = playground.prepare(folder, real_cluster.control_plane, real_cluster.hub.url, namespace=namespace)
-    path = f"{variables['PATH']}:{os.environ['PATH']}"
-    return Shell(tmp_path, {"HOME": str(tmp_path), "LANG": "C.UTF-8", **variables, "PATH": path})
+    assert operator_image == OPERATOR_IMAGE
+    return reader(real_cluster, tmp_path, namespace)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def published(real_cluster: RealCluster) -> None:
     """The models that the samples name, on the hub for tests: their configs, and no weights to speak of."""
     verifier, draft = (json.loads((RECIPES / f"{name}-qwen3-8b.json").read_text()) for name in ("regular", "eagle3"))
@@ -82,15 +88,18 @@ def commit(hub: Hub, repository: str, config: dict[str, object]) -> None:
     hub.commit(repository, {"config.json": json.dumps(config).encode(), "model.safetensors": WEIGHTS})
 
 
-@pytest.fixture
-def installed(undefined: None, shell: Shell, real_cluster: RealCluster) -> Iterator[None]:
+@pytest.fixture(scope="module")
+def installed(
+    undefined: None, operator_image: str, real_cluster: RealCluster, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[None]:
     """The operator, as the tutorial installs it, and uninstalls it."""
-    assert undefined is None
+    assert (undefined, operator_image) == (None, OPERATOR_IMAGE)
+    administrator = reader(real_cluster, tmp_path_factory.mktemp("administrator"), "default")
     (install,) = (line for line in commands(TUTORIAL) if line.startswith("helm install"))
     (uninstall,) = (line for line in commands(TUTORIAL) if line.startswith("helm uninstall"))
-    shell.run(install)
+    administrator.run(install)
     yield
-    shell.run(uninstall)
+    administrator.run(uninstall)
     real_cluster.control_plane.kubectl("delete", "namespace", "speculator-operator", "--timeout=90s")
 
 
