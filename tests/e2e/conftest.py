@@ -55,7 +55,7 @@ def real_cluster() -> Iterator[RealCluster]:
 
 @pytest.fixture(scope="module")
 def undefined(real_cluster: RealCluster) -> Iterator[None]:
-    """For as long as a module's tests take, the cluster knows nothing of the resource, so that the chart can bring it."""
+    """While a module's tests run, the cluster knows nothing of the resource, so that the chart can bring it."""
     control_plane = real_cluster.control_plane
     definition = ("crd", CRD.stem.partition("_")[2] + ".speculators.dev", "--ignore-not-found", "--timeout=60s")
     control_plane.kubectl("delete", *definition)
