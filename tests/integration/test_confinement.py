@@ -157,8 +157,8 @@ def confined(spec: Manifest) -> None:
 
 def test_the_namespace_takes_no_other_pods(cluster: ControlPlane, restricted: str) -> None:
     template = render.pod_template(SpeculatorDeployment.from_object(inputs.resource({})), inputs.RESOLVED, SETTINGS)
-    host: Manifest = {"volumes": [{"name": "host", "hostPath": {"path": "/"}}]}
-    changes: list[Manifest] = [{"hostNetwork": True}, {"securityContext": {}}, host]
+    volumes = [*template["spec"]["volumes"], {"name": "host", "hostPath": {"path": "/"}}]
+    changes: list[Manifest] = [{"hostNetwork": True}, {"securityContext": {}}, {"volumes": volumes}]
     for change in changes:
         said = create(cluster, pod_of({**template, "spec": {**template["spec"], **change}}), namespace=restricted)
         assert "violates PodSecurity" in said

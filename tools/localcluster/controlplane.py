@@ -120,13 +120,14 @@ class ControlPlane:
         atexit.unregister(self._cleanup.close)
         self._cleanup.close()
 
-    def kubeconfig_for(self, user: str, *, server: str | None = None) -> Path:
+    def kubeconfig_for(self, user: str, *, server: str | None = None, token: str | None = None) -> Path:
         """Writes a kubeconfig of one of ``users``, or of a service account (``system:serviceaccount:NAMESPACE:NAME``).
 
         Args:
             server: another URL than the API server's own, such as a proxy's. (kubectl itself sends no token over HTTP.)
+            token: a service account's, where the caller has one; otherwise it is asked for.
         """
-        token = self._tokens.get(user)
+        token = token or self._tokens.get(user)
         if token is None:
             kind, _, account = user.partition("system:serviceaccount:")
             namespace, _, name = account.partition(":")
