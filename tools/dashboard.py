@@ -26,6 +26,8 @@ EACH = "by (namespace, name)"
 RATE = "[$__rate_interval]"
 
 Kind = Literal["timeseries", "stat", "state-timeline", "table"]
+#: What values stand for: (value, text, colour).
+States = tuple[tuple[int, str, str], ...]
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,8 @@ class Query:
     legend: str = "{{namespace}}/{{name}}"
     unit: str = ""
     """Of a table's column, where it isn't the panel's."""
+    states: States = ()
+    """Of a table's column."""
     dashed: bool = False
 
 
@@ -48,8 +52,8 @@ class Panel:
     unit: str = "short"
     width: int = 8
     height: int = 8
-    #: Value -> (text, colour), of a stat or a state.
-    states: tuple[tuple[int, str, str], ...] = ()
+    #: Of a stat, or a state over time.
+    states: States = ()
     #: The colour of a stat that is 0, and of one that is more.
     colours: tuple[str, str] = (GREEN, GREEN)
     stacked: bool = False
@@ -76,6 +80,7 @@ def quantile(of: float, name: str, labels: str, by: str) -> str:
 
 
 ACTIVE = gauge("speculation_active")
+STALLED = gauge("condition", ',condition="Stalled",status="True"')
 GENERATED = "vllm:generation_tokens_total"
 ACCEPTED = "vllm:spec_decode_num_accepted_tokens_total"
 
@@ -112,7 +117,7 @@ ON = Row(
         Panel(
             "Stalled",
             "Resources that wait for somebody to change them, or what they name.",
-            (Query(f"""count({gauge("condition", ',condition="Stalled",status="True"')} == 1) or vector(0)""", ""),),
+            (Query(f"count({STALLED} == 1) or vector(0)", ""),),
             "stat",
             width=4,
             height=4,
@@ -170,7 +175,8 @@ ON = Row(
                     f"(speculator_deployment_info{{{CHOSEN}}})",
                     "",
                 ),
-                Query(ACTIVE, "drafts"),
+                Query(ACTIVE, "drafts", states=((0, "no", RED), (1, "yes", GREEN))),
+                Query(STALLED, "stalled", states=((0, "no", GREEN), (1, "yes", RED))),
                 Query(gauge("acceptance_length"), "acceptance length", "none"),
                 Query(gauge("replicas"), "wanted"),
                 Query(gauge("ready_replicas"), "ready"),
@@ -186,7 +192,6 @@ ON = Row(
             "table",
             width=COLUMNS,
             height=7,
-            states=((0, "no", RED), (1, "yes", GREEN)),
         ),
     ),
 )
@@ -433,7 +438,11 @@ def _placed() -> Iterator[dict[str, Any]]:
 
 def _panel(panel: Panel) -> dict[str, Any]:
     instant = panel.kind == "table"
-    defaults: dict[str, Any] = {"unit": panel.unit, "mappings": _mappings(panel), "thresholds": _thresholds(panel)}
+    defaults: dict[str, Any] = {
+        "unit": panel.unit,
+        "mappings": _mappings(panel.states),
+        "thresholds": _thresholds(panel),
+    }
     overrides: list[dict[str, Any]] = []
     content: dict[str, Any] = {
         "type": panel.kind,
@@ -492,22 +501,20 @@ def _panel(panel: Panel) -> dict[str, Any]:
     else:
         content["transformations"] = _columns(panel)
         overrides += [
-            {"matcher": {"id": "byName", "options": query.legend}, "properties": [{"id": "unit", "value": query.unit}]}
+            {"matcher": {"id": "byName", "options": query.legend}, "properties": properties}
             for query in panel.queries
-            if query.unit
+            if (properties := list(_column(query)))
         ]
-        # The texts of states are of the one column that has them.
-        defaults["mappings"] = []
-        overrides.append(
-            {
-                "matcher": {"id": "byName", "options": "drafts"},
-                "properties": [
-                    {"id": "mappings", "value": _mappings(panel)},
-                    {"id": "custom.cellOptions", "value": {"type": "color-text"}},
-                ],
-            }
-        )
     return content
+
+
+def _column(query: Query) -> Iterator[dict[str, Any]]:
+    """What is a column's own."""
+    if query.unit:
+        yield {"id": "unit", "value": query.unit}
+    if query.states:
+        yield {"id": "mappings", "value": _mappings(query.states)}
+        yield {"id": "custom.cellOptions", "value": {"type": "color-text"}}
 
 
 def _columns(panel: Panel) -> list[dict[str, Any]]:
@@ -521,10 +528,10 @@ def _columns(panel: Panel) -> list[dict[str, Any]]:
     ]
 
 
-def _mappings(panel: Panel) -> list[dict[str, Any]]:
-    if not panel.states:
+def _mappings(states: States) -> list[dict[str, Any]]:
+    if not states:
         return []
-    options = {str(value): {"text": text, "color": colour} for value, text, colour in panel.states}
+    options = {str(value): {"text": text, "color": colour} for value, text, colour in states}
     return [{"type": "value", "options": options}]
 
 

@@ -161,26 +161,16 @@ class Drawing:
         self._legend([[(0.0, NAMED[colour], text) for _, text, colour in panel.states]], box, spread=True)
 
     def _table(self, panel: Panel, answers: Sequence[Sequence[Series]], box: Box) -> None:
-        first, *others = answers
-        names = ["namespace", "name", "method", "draft", "verifier", "engine_version"]
-        titles = [*("engine" if name == "engine_version" else name for name in names)]
-        titles += [query.legend for query in panel.queries[1:]]
+        """One line for each resource that any of the queries knows, as Grafana's transformation merges them."""
+        names = ("namespace", "name", "method", "draft", "verifier", "engine_version")
+        titles = [*(name.removesuffix("_version") for name in names), *(query.legend for query in panel.queries[1:])]
+        keyed = [{(it.labels["namespace"], it.labels["name"]): it for it in series} for series in answers]
         rows: list[list[tuple[str, str]]] = []
-        said = {number: (text, NAMED[colour]) for number, text, colour in panel.states}
-        for series in sorted(first, key=lambda it: (it.labels["namespace"], it.labels["name"])):
-            cells = [(series.labels.get(name, ""), TEXT) for name in names]
-            key = (series.labels["namespace"], series.labels["name"])
-            for query, found in zip(panel.queries[1:], others, strict=True):
-                values = {(it.labels["namespace"], it.labels["name"]): it.points[-1][1] for it in found}
-                value = values.get(key)
-                if value is None:
-                    cells.append(("", TEXT))
-                elif query.legend == "drafts":
-                    cells.append(said[int(value)])
-                elif query.unit == "dateTimeFromNow":
-                    cells.append((f"{self.end - value / 1000:.0f} seconds ago", TEXT))
-                else:
-                    cells.append((_said(value, query.unit or panel.unit), TEXT))
+        for key in sorted({key for answer in keyed for key in answer}):
+            labels = keyed[0][key].labels if key in keyed[0] else dict(zip(names, key, strict=False))
+            cells = [(labels.get(name, ""), TEXT) for name in names]
+            for query, answer in zip(panel.queries[1:], keyed[1:], strict=True):
+                cells.append(self._cell(query, answer[key].points[-1][1], panel.unit) if key in answer else ("", TEXT))
             rows.append(cells)
         widths = [
             max(len(text) for text in column) + 3
@@ -197,6 +187,15 @@ class Drawing:
                 text, colour = cells[column]
                 self._text(x, y, text, size=12.5, colour=colour)
             x += widths[column] * scale
+
+    def _cell(self, query: Query, value: float, unit: str) -> tuple[str, str]:
+        """Its text and its colour."""
+        for number, text, colour in query.states:
+            if number == value:
+                return text, NAMED[colour]
+        if query.unit == "dateTimeFromNow":
+            return f"{self.end - value / 1000:.0f} seconds ago", TEXT
+        return _said(value, query.unit or unit), TEXT
 
     # What they are made of.
 
