@@ -87,16 +87,16 @@ def test_the_server_reports_the_version_that_was_built(cluster: ControlPlane) ->
 
 
 def test_a_user_may_do_what_a_binding_says_and_nothing_else(cluster: ControlPlane, namespace: str) -> None:
-    operator = f"--kubeconfig={cluster.kubeconfig_for('operator')}"
+    nobody = f"--kubeconfig={cluster.kubeconfig_for('nobody')}"
     here = f"--namespace={namespace}"
-    with pytest.raises(KubectlFailed, match=r'User "operator" cannot list resource "pods"'):
-        cluster.kubectl(operator, "get", "pods", here)
+    with pytest.raises(KubectlFailed, match=r'User "nobody" cannot list resource "pods"'):
+        cluster.kubectl(nobody, "get", "pods", here)
 
     cluster.kubectl("create", "role", "reader", "--verb=list", "--resource=pods", here)
-    cluster.kubectl("create", "rolebinding", "reader", "--role=reader", "--user=operator", here)
-    eventually(lambda: "No resources" in cluster.kubectl(operator, "get", "pods", here, check=False))
-    with pytest.raises(KubectlFailed, match=r'User "operator" cannot list resource "secrets"'):
-        cluster.kubectl(operator, "get", "secrets", here)
+    cluster.kubectl("create", "rolebinding", "reader", "--role=reader", "--user=nobody", here)
+    eventually(lambda: "No resources" in cluster.kubectl(nobody, "get", "pods", here, check=False))
+    with pytest.raises(KubectlFailed, match=r'User "nobody" cannot list resource "secrets"'):
+        cluster.kubectl(nobody, "get", "secrets", here)
 
 
 def test_a_service_account_is_a_user_too(cluster: ControlPlane, namespace: str) -> None:

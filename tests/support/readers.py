@@ -19,9 +19,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from tests.support.reading import Reading
 from tools.localcluster.controlplane import ControlPlane
 
-SELECTOR = "app.kubernetes.io/component=resolver"
+COMPONENT = ("app.kubernetes.io/component", "resolver")
 POLL_SECONDS = 0.3
 #: As the kubelet cuts a termination message.
 MOST_BYTES = 4096
@@ -39,6 +40,7 @@ class Readers:
         self.seen: list[dict[str, Any]] = []
         """Every pod that there was, as the API server had it."""
         self._cluster = cluster
+        self._reading = Reading(cluster)
         self._namespace = namespace
         self._claims = dict(claims or {})
         self._over = threading.Event()
@@ -60,8 +62,9 @@ class Readers:
     def _run(self) -> None:
         while not self._over.wait(POLL_SECONDS):
             try:
-                for pod in json.loads(self._kubectl("get", "pods", f"--selector={SELECTOR}", "-o", "json"))["items"]:
-                    if pod["spec"].get("nodeName") and (pod.get("status") or {}).get("phase") != "Succeeded":
+                for pod in self._reading.items(self._namespace, "pods"):
+                    scheduled = COMPONENT in pod["metadata"].get("labels", {}).items() and pod["spec"].get("nodeName")
+                    if scheduled and (pod.get("status") or {}).get("phase") != "Succeeded":
                         self._start(pod)
             except Exception as failure:  # noqa: BLE001 - it is raised where the test ends
                 self._failure = failure

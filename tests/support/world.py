@@ -11,6 +11,7 @@ from speculator_operator import api
 from tests.support.engines import Engines
 from tests.support.eventually import eventually
 from tests.support.operator import Operator
+from tests.support.reading import Reading
 from tools.localcluster.controlplane import ControlPlane
 from tools.testhub import Hub
 
@@ -62,6 +63,7 @@ class World:
         self.hub = hub
         self.engines = engines
         self.log = log
+        self._reading = Reading(cluster)
         engines.drafts, engines.reachable = 5, True
 
     def operator(self, *, server: str | None = None, patch: str = "", **settings: object) -> Operator:
@@ -92,12 +94,10 @@ class World:
         self.kubectl("apply", "-f", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": bodies}))
 
     def get(self, kind: str, name: str = "a") -> dict[str, Any]:
-        found: dict[str, Any] = json.loads(self.kubectl("get", kind, name, "-o", "json"))
-        return found
+        return self._reading.get(self.namespace, kind, name)
 
     def items(self, kind: str) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = json.loads(self.kubectl("get", kind, "-o", "json"))["items"]
-        return found
+        return self._reading.items(self.namespace, kind)
 
     def conditions(self, name: str = "a") -> dict[str, tuple[str, str]]:
         status = self.get("spd", name).get("status") or {}
