@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import pty
+import select
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -17,6 +21,9 @@ from tests.support.eventually import eventually
 from tests.support.world import DRAFT, World, files
 from tools.localcluster.binaries import binary
 from tools.localcluster.controlplane import ControlPlane
+
+#: What a terminal is told by whoever has hidden its cursor, and leaves it as it was.
+SHOW_CURSOR = "\x1b[?25h"
 
 PROGRAMS = Path(sys.executable).parent
 
@@ -265,6 +272,41 @@ def test_a_diff_tells_what_then_happens(world: World, plugin: Plugin) -> None:
 
     plugin.environment["HF_ENDPOINT"] = "http://127.0.0.1:9"
     assert diff(written(world, model={"uri": "org/verifier"}))[0] == 3
+
+
+def test_on_a_terminal_the_table_goes_on_until_it_is_interrupted(world: World, plugin: Plugin) -> None:
+    world.apply("first")
+    ours, theirs = pty.openpty()
+    environment = plugin.environment | {
+        "KUBECONFIG": str(plugin.kubeconfig),
+        "TERM": "xterm-256color",
+        "COLUMNS": "120",
+    }
+    command = [str(PROGRAMS / "kubectl-speculator"), "top", "-n", world.namespace]
+    running = subprocess.Popen(command, env=environment, stdin=theirs, stdout=theirs, stderr=theirs)
+    os.close(theirs)
+    try:
+        read_until(ours, "first")
+        world.apply("second")
+        read_until(ours, "second")
+        running.send_signal(signal.SIGINT)
+        said = read_until(ours, SHOW_CURSOR)
+        assert running.wait(10) == 130
+        assert "Traceback" not in said
+    finally:
+        running.kill()
+        running.wait()
+        os.close(ours)
+
+
+def read_until(terminal: int, words: str) -> str:
+    """What a terminal shows until it has shown certain words."""
+    shown, end = "", time.monotonic() + 20
+    while words not in shown:
+        ready, _, _ = select.select([terminal], [], [], max(end - time.monotonic(), 0))
+        assert ready, f"{words!r} was never shown, but {shown!r}"
+        shown += os.read(terminal, 65536).decode(errors="replace")
+    return shown
 
 
 def of_no_file(_: ControlPlane) -> Path:
