@@ -98,6 +98,10 @@ class Reason(StrEnum):
     """The inputs have not been resolved yet.
 
     Wait. If it lasts, look at the operator's log, and for a Job of the resource's name in its namespace."""
+    FETCHING = "Fetching"
+    """The models are being fetched onto the claim of ``spec.cache``; no pod starts with them before.
+
+    Wait. The message names the Jobs; their logs say how far they are."""
     PROGRESSING = "Progressing"
     """A rollout is under way: pods start, load, and have to prove themselves.
 
@@ -280,6 +284,15 @@ class Reason(StrEnum):
 
     The message has the Job's last words. Mend what they name; it is tried again. ``speculators.dev/refresh`` tries
     at once."""
+    FETCH_FAILED = "FetchFailed"
+    """The Job that fetches a model onto the claim of ``spec.cache`` ended before it was done.
+
+    Wait: another one goes on where it ended. If it lasts, mend what the Job's last words name, or have the
+    installation give such Jobs more time (``SPECULATOR_FETCH_TIMEOUT``)."""
+    CACHE_UNUSED = "CacheUnused"
+    """``spec.cache`` is set, and there is nothing to fetch: the models are mounted from where they are.
+
+    Leave ``spec.cache`` out."""
 
     # The recipe.
     RECIPE_MISSING = "RecipeMissing"
@@ -594,6 +607,16 @@ IntOrPercent = Annotated[
         {"x-kubernetes-int-or-string": True, "minimum": 0, "maximum": 1000, "maxLength": 4, "pattern": PERCENT_PATTERN}
     ),
 ]
+#: Of a folder within a volume; no part of it can be `.` or `..`.
+SubPath = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=253,
+        pattern=r"^[A-Za-z0-9_][A-Za-z0-9._=-]*(/[A-Za-z0-9_][A-Za-z0-9._=-]*)*$",
+        description="a relative path, such as models/llama",
+    ),
+]
 ServedName = Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[A-Za-z0-9][A-Za-z0-9._/:-]*$")]
 MetadataKey = Annotated[
     str,
@@ -681,6 +704,14 @@ class Model(Source):
     credentials_secret_ref: SecretRef | None = None
     """A Secret with the keys AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and, if there is one, AWS_SESSION_TOKEN: for
     object storage (for Google's, HMAC keys). They are used for both models."""
+
+
+class Cache(_Model):
+    claim: Name
+    """The claim, in the resource's namespace. It has to be one that Jobs can write to and that the pods can mount,
+    wherever they run: `ReadWriteMany`, or all on one node."""
+    path: SubPath | None = None
+    """The folder of the claim to fetch into. By default its root. Each model has a folder of its own in it."""
 
 
 class SpeculationMode(StrEnum):
@@ -1161,6 +1192,14 @@ class SpeculatorDeploymentSpec(_Model):
             message="HF_TOKEN is taken from model.tokenSecretRef; leave it out of engine.env",
         ),
         Rule(
+            cel="!has(self.cache) || !has(self.engine) || !has(self.engine.env) || "
+            "!self.engine.env.exists(variable, variable.name == 'HF_TOKEN')",
+            holds=lambda spec: spec.cache is None or all(variable.name != "HF_TOKEN" for variable in spec.engine.env),
+            field=".engine.env",
+            message="with a cache the engine downloads nothing; give HF_TOKEN to the Jobs that do, with "
+            "model.tokenSecretRef, and leave it out of engine.env",
+        ),
+        Rule(
             cel="!has(self.accelerator) || !has(self.accelerator.product) || !has(self.template) || "
             f"!has(self.template.spec) || !has(self.template.spec.nodeSelector) || "
             f"!('{PRODUCT_LABEL}' in self.template.spec.nodeSelector) || "
@@ -1181,6 +1220,9 @@ class SpeculatorDeploymentSpec(_Model):
     """The checkpoint to serve."""
     verifier: Source | None = None
     """Another verifier than the one that the checkpoint names, such as a quantized one or a mirror."""
+    cache: Cache | None = None
+    """A claim that models of the hub and of object storage are fetched onto, once and before any GPU is taken. The pods
+    mount it read-only: their engines download nothing, and hold no token."""
     speculation: Speculation = Speculation()
     """What to make of the recipe."""
     parallelism: Parallelism = Parallelism()
@@ -1503,7 +1545,7 @@ class Resolved(_Model):
     ] = []
     """The whole command line."""
     revision: Word | None = None
-    """The ControllerRevision that holds all this."""
+    """The ControllerRevision that holds all this, once it is applied; none while its models are being fetched."""
     memory: MemoryEstimate | None = None
     """What the engine needs of the accelerators' memory; none where the sizes of the weights aren't known."""
     sources: Annotated[list[Origin], Field(max_length=128, json_schema_extra={"x-kubernetes-list-type": "atomic"})] = []

@@ -1,4 +1,4 @@
-"""Reads what is to be known of a model from the hub, pinned to a commit: the adapter for the hub.
+"""Reads what is to be known of a model from the hub, pinned to a commit, and fetches it: the adapter for the hub.
 
 Three requests: the revision's commit, then *at that commit* ``config.json`` and the list of files, so that a branch
 that moves in between changes nothing. They are made here, with ``huggingface_hub``'s addresses and names, because its
@@ -11,6 +11,10 @@ Reads of the same thing at the same time are one, and what a commit holds is not
 ``KEPT_COMMITS`` commits hold, and ``KEPT_BRANCHES`` branches of less than a kilobyte. What was read keeps being known
 where access is taken away later: the pods see that.
 
+A fetch, which runs in a pod of its own, is made of the same requests, with the same bounds: of files that were listed
+at the commit, not a byte more than was listed, and of large ones the very bytes, by their SHA-256. Large files that
+the public hub keeps in Xet are served by plain HTTP as well, which needs no memory to speak of.
+
 Of the environment, ``HF_ENDPOINT`` counts where no endpoint is given, and so do proxies and ``SSL_CERT_FILE``;
 ``HF_TOKEN``, ``HF_HOME`` and ``HF_HUB_OFFLINE`` don't.
 
@@ -21,15 +25,17 @@ from __future__ import annotations
 
 import asyncio
 import email.utils
+import hashlib
 import json
 import logging
 import math
 import re
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from ssl import SSLContext
 from urllib.parse import quote
 
@@ -42,6 +48,8 @@ from huggingface_hub.utils import parse_ratelimit_headers  # type: ignore[attr-d
 from speculator_operator.api import Reason
 from speculator_operator.core.checkpoint import Snapshot
 from speculator_operator.core.config_file import CONFIG, MAX_BYTES, config_missing, parsed, quoted, too_large, words
+from speculator_operator.core.weight_files import loaded
+from speculator_operator.download import fill, is_downloaded, volume_failed
 from speculator_operator.errors import OperatorError, Refused, Waiting
 from speculator_operator.reference import COMMIT, Reference
 from speculator_operator.sharing import Flights, Kept
@@ -54,6 +62,7 @@ MAX_REDIRECTS = 5
 MAX_REDIRECT_BYTES = 64 * 1024
 MAX_QUERY = 4096
 MAX_FILE_BYTES = 2**63 - 1
+CHUNK_BYTES = 1024 * 1024
 RETRY_SECONDS = 30.0
 THROTTLED_SECONDS = 60.0
 MAX_THROTTLED_SECONDS = 3600.0
@@ -66,6 +75,7 @@ KEPT_BYTES = 16 * 1024 * 1024
 _REPOSITORY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,95}(/[A-Za-z0-9_][A-Za-z0-9._-]{0,95})?")
 _REVISION = re.compile(r"(?!.*\.\.)(?!\.)[^\x00-\x20\x7f~^:?*\[\\]{1,255}")
 _TOKEN = re.compile(r"[\x21-\x7e]{8,4096}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 _HEADERS = {"User-Agent": "speculator-operator", "Accept-Encoding": "identity"}
 _WANTS_TOKEN = "set spec.model.tokenSecretRef to a Secret with an access token (used for both models)"  # noqa: S105 - words
 
@@ -103,6 +113,14 @@ class _Answer:
     body: bytes
     commit: str | None
     following: str | None
+
+
+@dataclass(frozen=True)
+class _File:
+    """One of a list: its size, in bytes, and of a large one the SHA-256 of what is in it."""
+
+    size: int
+    sha256: str | None
 
 
 @dataclass(frozen=True)
@@ -193,8 +211,7 @@ class Hub:
 
     async def _read(self, uri: str, wanted: str) -> Snapshot:
         """What the readers of a revision share. The deadline is theirs as well: none of them came earlier."""
-        started = self._clock()
-        try:
+        with self._told(uri, wanted):
             self._raise_if_silent(uri, wanted)
             async with asyncio.timeout(self.timeout), self._slots, self._client() as client:
                 self._raise_if_silent(uri, wanted)
@@ -202,6 +219,67 @@ class Hub:
                 contents = self._contents.get((uri, commit)) or await self._commits.join(
                     (uri, commit), lambda: self._read_commit(client, uri, commit)
                 )
+        return contents.snapshot(uri, commit)
+
+    async def fetch(self, reference: Reference, commit: str, target: Path, *, say: Callable[[str], None]) -> None:
+        """Brings what an engine loads of a commit into the folder ``target``, as ``ObjectStore.fetch`` does.
+
+        Raises:
+            Refused: as ``read``; ``VolumeUnusable``.
+            Waiting: as ``read``.
+        """
+        uri = reference.name
+        try:
+            if await asyncio.to_thread(is_downloaded, target, commit):
+                say(f"{uri} at {commit} is there already.")
+                return
+            async with self._client() as client:
+                await self._fetch(client, uri, commit, target, say)
+        except OSError as error:
+            raise volume_failed(target, error) from error
+
+    async def _fetch(
+        self, client: httpx2.AsyncClient, uri: str, commit: str, target: Path, say: Callable[[str], None]
+    ) -> None:
+        with self._told(uri, commit):
+            async with asyncio.timeout(self.timeout):
+                listed = await self._list(client, uri, commit)
+            if listed is None:
+                raise _Unfit("doesn't list the files, which it takes to fetch them")
+        files = loaded({name: file.size for name, file in listed.items()})
+
+        def chunks(name: str) -> AsyncGenerator[bytes]:
+            return self._chunks(client, uri, commit, name, listed[name])
+
+        try:
+            await fill(target, uri, commit, files, chunks, timeout=self.timeout, say=say)
+        except TimeoutError as error:
+            raise self._unavailable(uri, commit, str(error)) from None
+
+    async def _chunks(
+        self, client: httpx2.AsyncClient, uri: str, commit: str, name: str, file: _File
+    ) -> AsyncGenerator[bytes]:
+        """The content of a file, if it is what was listed. Nothing may come for ``timeout`` seconds at the most."""
+        url = f"{self.endpoint}/{uri}/resolve/{commit}/{quote(name)}"
+        size, digest = 0, hashlib.sha256()
+        with self._told(uri, commit):
+            async with self._opened(client, url, httpx2.Timeout(self.timeout)) as response:
+                self._raise_unfit(response)
+                async for chunk in response.aiter_raw(CHUNK_BYTES):
+                    size += len(chunk)
+                    if size > file.size:
+                        break
+                    digest.update(chunk)
+                    yield chunk
+            if size != file.size or digest.hexdigest() != (file.sha256 or digest.hexdigest()):
+                raise _Unfit(f"has sent {name} with another content than it lists")
+
+    @contextmanager
+    def _told(self, uri: str, wanted: str) -> Iterator[None]:
+        """Makes of what goes wrong meanwhile what it means for the resource."""
+        started = self._clock()
+        try:
+            yield
         except TimeoutError:
             what = f"has not answered whole within {self.timeout:g} seconds"
             raise self._unanswered(started, uri, wanted, what) from None
@@ -213,7 +291,6 @@ class Hub:
             raise self._unavailable(uri, wanted, str(unfit)) from None
         except _Declined as declined:
             raise self._outcome(declined, uri, wanted) from None
-        return contents.snapshot(uri, commit)
 
     @asynccontextmanager
     async def _client(self) -> AsyncIterator[httpx2.AsyncClient]:
@@ -270,8 +347,13 @@ class Hub:
 
     async def _files(self, client: httpx2.AsyncClient, uri: str, commit: str) -> bytes | None:
         """The sizes of the root's files by name, as JSON; None where a mirror knows no lists."""
+        listed = await self._list(client, uri, commit)
+        return None if listed is None else json.dumps({name: file.size for name, file in listed.items()}).encode()
+
+    async def _list(self, client: httpx2.AsyncClient, uri: str, commit: str) -> dict[str, _File] | None:
+        """The root's files by name; None where a mirror knows no lists."""
         address = f"{self.endpoint}/api/models/{uri}/tree/{commit}"
-        sizes: dict[str, int] = {}
+        files: dict[str, _File] = {}
         url, left = address, self.max_bytes
         for _ in range(MAX_PAGES):
             try:
@@ -282,10 +364,10 @@ class Hub:
                 raise
             except _TooLarge:
                 break
-            sizes.update(_listed(answer.body))
+            files.update(_listed(answer.body))
             left -= len(answer.body)
             if answer.following is None:
-                return json.dumps(sizes).encode()
+                return files
             # Only what follows the question mark is taken from the link, so that it leads nowhere else: mirrors may
             # hand on the public hub's.
             url, last = f"{address}?{_query(answer.following)}", url
@@ -294,8 +376,17 @@ class Hub:
         raise _too_many(uri, commit)
 
     async def _get(self, client: httpx2.AsyncClient, url: str, limit: int) -> _Answer:
+        async with self._opened(client, url, None) as response:
+            self._raise_unfit(response)
+            commit = response.headers.get(constants.HUGGINGFACE_HEADER_X_REPO_COMMIT)
+            return _Answer(await _body(response, limit), commit, response.links.get("next", {}).get("url"))
+
+    @asynccontextmanager
+    async def _opened(
+        self, client: httpx2.AsyncClient, url: str, waits: httpx2.Timeout | None
+    ) -> AsyncIterator[httpx2.Response]:
         """What is at ``url``, or where that leads to. The client takes the token out at another origin."""
-        request: httpx2.Request | None = client.build_request("GET", url)
+        request: httpx2.Request | None = client.build_request("GET", url, timeout=waits)
         for _ in range(MAX_REDIRECTS + 1):
             if request is None or not _is_port(request.url.port):
                 raise _Unfit("has answered with a redirect to what is no address")
@@ -303,7 +394,8 @@ class Hub:
             try:
                 self._answered = self._clock()
                 if not response.has_redirect_location:
-                    return await self._answer(response, limit)
+                    yield response
+                    return
                 await self._drain(response)
                 request = response.next_request
             finally:
@@ -317,7 +409,7 @@ class Hub:
         except _TooLarge:
             raise _Unfit("has answered with a redirect that is too large") from None
 
-    async def _answer(self, response: httpx2.Response, limit: int) -> _Answer:
+    def _raise_unfit(self, response: httpx2.Response) -> None:
         if response.is_error:
             raise _Declined(response.status_code, response.headers)
         if response.status_code != httpx2.codes.OK:
@@ -325,8 +417,6 @@ class Hub:
         encoding = response.headers.get("Content-Encoding", "identity")
         if encoding != "identity":  # unpacking could make much of little
             raise _Unfit(f"has answered in the encoding {quoted(self._without_token(encoding))}, unasked")
-        commit = response.headers.get(constants.HUGGINGFACE_HEADER_X_REPO_COMMIT)
-        return _Answer(await _body(response, limit), commit, response.links.get("next", {}).get("url"))
 
     def _outcome(self, declined: _Declined, uri: str, revision: str) -> OperatorError:
         """What an answer other than a success means for the resource."""
@@ -441,8 +531,8 @@ async def _body(response: httpx2.Response, limit: int) -> bytes:
     return bytes(body)
 
 
-def _listed(body: bytes) -> dict[str, int]:
-    """The sizes of the files of one page of a list, by name."""
+def _listed(body: bytes) -> dict[str, _File]:
+    """The files of one page of a list, by name."""
     strange = _Unfit("has answered something else than a list of files")
     try:
         entries = json.loads(body.decode())
@@ -451,17 +541,24 @@ def _listed(body: bytes) -> dict[str, int]:
         raise strange from None
     if not isinstance(entries, list):
         raise strange
-    files: dict[str, int] = {}
+    files: dict[str, _File] = {}
     for entry in entries:
         match entry:
             case {"type": "file", "path": str(path), "size": int(size)} if 0 <= size <= MAX_FILE_BYTES:
                 if "/" not in path:
-                    files[path] = size
+                    files[path] = _File(size, _sha256(entry.get("lfs")))
             case {"type": str(kind)} if kind != "file":
                 continue
             case _:
                 raise strange
     return files
+
+
+def _sha256(lfs: object) -> str | None:
+    match lfs:
+        case {"oid": str(oid)} if _SHA256.fullmatch(oid):
+            return oid
+    return None
 
 
 def _query(link: str) -> str:

@@ -31,7 +31,7 @@ from speculator_operator.core.checkpoint import Snapshot
 from speculator_operator.core.config_file import CONFIG, MAX_BYTES, config_missing, parsed, quoted, too_large, words
 from speculator_operator.core.s3_listing import Listed, digest, loaded, page
 from speculator_operator.core.sigv4 import Credentials, encoded_path, encoded_query, signed_headers
-from speculator_operator.download import Download, amount, is_downloaded, volume_failed
+from speculator_operator.download import fill, is_downloaded, volume_failed
 from speculator_operator.errors import OperatorError, Refused, Waiting
 from speculator_operator.reference import Kind, Reference
 
@@ -47,14 +47,7 @@ PAGE = 1000
 MAX_PAGE_BYTES = 8 * 1024 * 1024
 MAX_PAGES = 10
 
-#: Objects that are fetched at the same time: one connection to a provider's store brings some 100 MB/s.
-IN_FLIGHT = 8
 CHUNK_BYTES = 1024 * 1024
-#: An object is asked for again after each of these pauses (seconds), lest one broken connection of many cost all.
-PAUSES = (1.0, 5.0, 20.0)
-#: A fetch may take as long as it does at this pace, besides its pauses and a ``timeout`` for each try.
-MIN_BYTES_PER_SECOND = 1_000_000
-REPORTED_PERCENT = 10
 
 _MAX_ERROR_BYTES = 64 * 1024
 _CODE = re.compile(rb"<Code>([A-Za-z0-9]{1,48})</Code>")
@@ -148,28 +141,16 @@ class ObjectStore:
             raise prefix.unavailable(f"has not listed it within {self.timeout:g} seconds") from None
         if (now := digest(objects)) != revision:
             raise prefix.changed(f"it was {revision}, and is {now}")
-        wanted = loaded(objects)
-        download = Download(target, revision, {item.name: item.size for item in wanted})
-        await asyncio.to_thread(download.begin)
-        progress = _Progress(sum(item.size for item in wanted), say)
-        say(f"Fetching {prefix.uri} at {revision}: {len(wanted)} files, {amount(progress.total)}.")
-        seconds = progress.total / MIN_BYTES_PER_SECOND + self.timeout * (len(PAUSES) + 1) + sum(PAUSES)
-        slots = asyncio.Semaphore(IN_FLIGHT)
+        wanted = {item.name: item for item in loaded(objects)}
+        files = {name: item.size for name, item in wanted.items()}
 
-        async def bring(item: Listed) -> None:
-            async with slots:
-                await prefix.bring(item, download, progress)
+        def chunks(name: str) -> AsyncGenerator[bytes]:
+            return prefix.chunks(wanted[name])
 
         try:
-            async with asyncio.timeout(seconds), asyncio.TaskGroup() as group:
-                for item in wanted:
-                    group.create_task(bring(item))
-        except TimeoutError:
-            raise prefix.unavailable(f"has not sent {amount(progress.total)} within {seconds:.0f} seconds") from None
-        except ExceptionGroup as failures:
-            raise failures.exceptions[0] from None
-        await asyncio.to_thread(download.finish)
-        say(f"{prefix.uri} is fetched.")
+            await fill(target, prefix.uri, revision, files, chunks, timeout=self.timeout, say=say)
+        except TimeoutError as error:
+            raise prefix.unavailable(str(error)) from None
 
     @asynccontextmanager
     async def _opened(self, reference: Reference) -> AsyncIterator[_Prefix]:
@@ -194,23 +175,6 @@ class ObjectStore:
         region = self._region or REGION
         china = ".cn" if region.startswith("cn-") else ""
         return urlsplit(f"https://s3.{region}.amazonaws.com{china}"), region
-
-
-class _Progress:
-    """Says how far a fetch is, once for every so many percent. ``total`` is in bytes."""
-
-    def __init__(self, total: int, say: Callable[[str], None]) -> None:
-        self.total = total
-        self.say = say
-        self._done = 0
-        self._said = 0
-
-    def add(self, count: int) -> None:
-        self._done += count
-        percent = 100 * self._done // max(self.total, 1)
-        if percent >= self._said + REPORTED_PERCENT:
-            self._said = percent - percent % REPORTED_PERCENT
-            self.say(f"{self._said}%: {amount(self._done)} of {amount(self.total)}")
 
 
 class _Prefix:
@@ -273,7 +237,7 @@ class _Prefix:
             raise too_large(self.uri, max_bytes)
         body = bytearray()
         try:
-            async with aclosing(self._chunks(config)) as chunks:
+            async with aclosing(self.chunks(config)) as chunks:
                 async for chunk in chunks:
                     body += chunk
         except Refused as refusal:
@@ -282,33 +246,7 @@ class _Prefix:
             raise self.unavailable(f"has another {CONFIG} than a moment ago") from None
         return bytes(body)
 
-    async def bring(self, item: Listed, download: Download, progress: _Progress) -> None:
-        """Adds an object to a download, and begins anew a few times if it doesn't come whole."""
-        for pause in PAUSES:
-            try:
-                await self._write(item, download, progress)
-            except Waiting as problem:
-                progress.say(f"{item.name} is asked for again in {pause:g} seconds. {problem.message}")
-                await asyncio.sleep(pause)
-            else:
-                return
-        await self._write(item, download, progress)
-
-    async def _write(self, item: Listed, download: Download, progress: _Progress) -> None:
-        written = 0
-        try:
-            with download.create(item.name) as file:
-                async with aclosing(self._chunks(item)) as chunks:
-                    async for chunk in chunks:
-                        # Disks can be slower than the wire, and the other objects shall go on meanwhile.
-                        await asyncio.to_thread(file.write, chunk)
-                        written += len(chunk)
-                        progress.add(len(chunk))
-        except Waiting:
-            progress.add(-written)
-            raise
-
-    async def _chunks(self, item: Listed) -> AsyncGenerator[bytes]:
+    async def chunks(self, item: Listed) -> AsyncGenerator[bytes]:
         """The content of an object that is still the one that was listed, and no byte more or less."""
         size = 0
         path = encoded_path(f"/{self._bucket}/{self._prefix}{item.name}")

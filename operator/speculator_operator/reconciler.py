@@ -1,8 +1,9 @@
 """Gather, decide, act: one pass over one resource.
 
 A pass depends on what the resource and its children are now, never on what woke it. It writes in a fixed order, the
-ControllerRevision (the pin) first, then the Service, the NetworkPolicy, the Deployment, the status, and events last. So
-a pass that is cut short anywhere leaves something that the next one ends the same way, and no pod without its policy.
+ControllerRevision (the pin) first, then the Jobs that fetch what it names, and once these are complete the Service, the
+NetworkPolicy, the Deployment, the status, and events last. So a pass that is cut short anywhere leaves something that
+the next one ends the same way, and no pod without its policy or its models.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from .core.render import Manifest
 from .core.status import Facts
 from .drafting import Drafting
 from .errors import OperatorError, Refused, Waiting
+from .fetches import Fetches
 from .reference import Kind, Reference
 from .resolution import Read, resolve
 from .settings import Settings
@@ -87,6 +89,7 @@ class Reconciler:
         *,
         cluster: Cluster,
         sources: Sources,
+        fetches: Fetches,
         drafting: Drafting,
         pods: Callable[[Key], set[str]],
         changed: Callable[[Key], None],
@@ -95,6 +98,7 @@ class Reconciler:
     ) -> None:
         self._cluster = cluster
         self._sources = sources
+        self._fetches = fetches
         self._drafting = drafting
         self._pods = pods
         self._settings = settings
@@ -130,6 +134,7 @@ class Reconciler:
             self._failures.pop(key, None)
             self._give_up(key)
             self._sources.gone(key)
+            self._fetches.gone(key)
             self._drafting.forget(key)
             self._known.pop(key, None)
             return None, None
@@ -143,6 +148,7 @@ class Reconciler:
         problem = problem or conflict
         may_apply = problem is None
         pinned: Manifest | None = None
+        fetching: Manifest | None = None
         if may_apply:
             try:
                 pinned = await self._pin(resource, deployment, before)
@@ -153,6 +159,11 @@ class Reconciler:
             await self._abandon(key)
         if pinned:
             try:
+                await self._fetch(resource, pinned, deployment, before)
+            except OperatorError as error:
+                problem, fetching, pinned = error, pinned, None
+        if pinned:
+            try:
                 deployment = await self._apply(resource, pinned, observed)
             except Refused as error:
                 problem = error
@@ -160,20 +171,23 @@ class Reconciler:
                 pinned = None
             else:
                 self._failures.pop(key, None)
-        shown = pinned or await self._serving(resource, deployment, before)
-        if may_apply and shown and not pinned:
+        serving = None if pinned else await self._serving(resource, deployment, before)
+        if may_apply and serving:
             with contextlib.suppress(Refused):  # what was refused of the current inputs is said already
-                deployment = await self._apply(resource, shown, observed)
+                deployment = await self._apply(resource, serving, observed)
 
+        applied = pinned or serving
+        shown = applied or fetching
         resolved = _resolved(shown) if shown else None
-        revision = shown["metadata"]["name"] if shown else None
+        revision = applied["metadata"]["name"] if applied else None
         pods = await self._drafting.look(key, observed.pods)
         # What was accepted of another revision's drafts says nothing of this one's.
         same = (before.get("resolved") or {}).get("revision") == revision
         speculates = resolved is not None and resolved.off is None
         acceptance = self._drafting.acceptance(key, before.get("acceptance") if same and speculates else None)
         facts = Facts(
-            current=pinned is not None,
+            current=shown is not None and shown is not serving,
+            fetching=_resolved(fetching) if fetching else None,
             resolved=resolved,
             revision=revision,
             problem=problem,
@@ -302,11 +316,37 @@ class Reconciler:
         if failure and same and self._clock() < failure.since + failure.wait:
             raise failure.problem.with_traceback(None) from None  # it would grow with each pass
 
+    async def _fetch(
+        self,
+        resource: SpeculatorDeployment,
+        pinned: Manifest,
+        deployment: Manifest | None,
+        before: Mapping[str, Any],
+    ) -> None:
+        """Returns once the pin's models are where its pods look for them. If it was applied before, they are.
+
+        Raises:
+            Refused, Waiting: they aren't, yet.
+        """
+        key, name = (resource.namespace, resource.name), pinned["metadata"]["name"]
+        told = (before.get("resolved") or {}).get("revision")
+        if name == (_revision_served(resource, deployment) if deployment else told):
+            await self._fetches.forget(key)
+            return
+        step = f"{name}, fetched"
+        self._raise_known(resource, step)
+        try:
+            await self._fetches.complete(resource, _resolved(pinned))
+        except OperatorError as problem:
+            if problem.reason != Reason.FETCHING:  # what is under way is looked at in each pass
+                self._remember(resource, _inputs(resource, step), problem)
+            raise
+
     async def _serving(
         self, resource: SpeculatorDeployment, deployment: Manifest | None, before: Mapping[str, Any]
     ) -> Manifest | None:
-        """The ControllerRevision that serves while the current inputs can't be resolved, if there is one: the
-        Deployment's, or if that was deleted by hand, the one that status tells of."""
+        """The ControllerRevision that serves while the current inputs can't be resolved, or are being fetched, if there
+        is one: the Deployment's, or if that was deleted by hand, the one that status tells of."""
         told = (before.get("resolved") or {}).get("revision")
         for name in (_revision_served(resource, deployment) if deployment else None, told):
             live = await self._cluster.get("ControllerRevision", resource.namespace, name) if name else None

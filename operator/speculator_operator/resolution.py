@@ -7,8 +7,9 @@ doesn't hide the next one, as long as that one's input is there.
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from . import api
@@ -37,7 +38,7 @@ from .core.checkpoint import Recipe, Snapshot
 from .core.engine import Serving
 from .core.engine_args import ArgFields
 from .core.memory import estimate
-from .core.pod_models import loaded_from
+from .core.pod_models import cached, loaded_from
 from .core.render import shutdown_timeout
 from .errors import Refusals, Refused, Waiting
 from .reference import Reference
@@ -202,7 +203,7 @@ async def _judge(
         refusals.add(refusal)
     if models:
         if models.off is None:
-            config = refusals.attempt(_speculative_config, request, models)
+            config = refusals.attempt(_speculative_config, resource.spec, request, models)
             _check_provable(resource.spec, config or {}, request.arguments.max_model_len, refusals)
         refusals.attempt(network_policy.refuse_closed, resource, _loaded(models, config))
         memory = _memory(resource.spec, request, models, config)
@@ -268,7 +269,9 @@ async def _read_given_draft(model: Snapshot, request: _Request, reader: _Reader)
     return _Models(model, model, "spec.model", draft=draft, recipe=recipe)
 
 
-def _speculative_config(request: _Request, models: _Models) -> dict[str, Any] | None:
+def _speculative_config(
+    spec: api.SpeculatorDeploymentSpec, request: _Request, models: _Models
+) -> dict[str, Any] | None:
     overrides = dict(request.overrides)
     if models.draft is not models.model:  # a draft that the resource names: the revision it wanted is a commit now
         overrides.pop("revision", None)
@@ -282,6 +285,7 @@ def _speculative_config(request: _Request, models: _Models) -> dict[str, Any] | 
         max_model_len=request.arguments.max_model_len
         or compatibility.context_length(models.verifier.config, engine_version=request.version),
         version=request.version,
+        cache=spec.cache,
     )
 
 
@@ -357,6 +361,7 @@ def _compatibility(
         ),
         accelerators_per_node=accelerators.per_node(spec.accelerator),
         memory=memory,
+        cache=spec.cache,
     )
     return (
         *found,
@@ -368,6 +373,26 @@ def _compatibility(
             tensor=request.serving.tensor,
             served=_served_length(request, models),
         ),
+        *_cache_findings(spec, models, config),
+    )
+
+
+def _cache_findings(
+    spec: api.SpeculatorDeploymentSpec, models: _Models, config: Mapping[str, Any] | None
+) -> Iterator[Finding]:
+    loaded = (_identity(models.verifier), _identity(models.draft) if config else None)
+    if (
+        models.verifier is _UNREAD
+        or spec.cache is None
+        or any(map(partial(cached, cache=spec.cache), filter(None, loaded)))
+    ):
+        return
+    yield Finding(
+        severity=Severity.WARNING,
+        reason=Reason.CACHE_UNUSED,
+        field="spec.cache",
+        evidence="spec.cache: there is nothing to fetch, for the models are mounted from their claims or images",
+        remedy="leave it out",
     )
 
 
@@ -380,7 +405,7 @@ def _resolved(
     warnings: Iterable[Finding],
 ) -> Resolved:
     spec, serving, arguments = resource.spec, request.serving, request.arguments
-    served = loaded_from(Identity(uri=models.verifier.uri, revision=models.verifier.revision), "verifier")
+    served = loaded_from(Identity(uri=models.verifier.uri, revision=models.verifier.revision), "verifier", spec.cache)
     command, args = engine.command_line(
         model=served.uri,
         revision=served.revision,

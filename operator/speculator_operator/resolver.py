@@ -1,11 +1,13 @@
 """What the operator's image does in users' pods, with the Secrets and volumes that only such a pod has.
 
 ``read`` looks at one model, and leaves what it has seen in the pod's termination message (``core/resolver_report``).
-``fetch`` brings one from object storage to a folder, before an engine starts. Neither speaks to the Kubernetes API.
+``fetch`` brings one to a folder, before an engine starts. Neither speaks to the Kubernetes API.
 """
 
 from __future__ import annotations
 
+import asyncio
+import signal
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -50,14 +52,23 @@ async def read(
 
 
 async def fetch(reference: Reference, *, revision: str, target: Path, environment: Mapping[str, str]) -> None:
-    """Brings what is in object storage into ``target``, if it is still what ``revision`` (a digest) says.
+    """Brings a model into ``target``, if it is still what ``revision`` (a commit, or a digest) says.
 
     Raises:
         Refused, Waiting
         ValueError: a setting is wrong.
     """
     settings = Settings.from_environment(environment)
-    await _store(reference, settings, environment).fetch(reference, revision, target)
+    hub = reference.kind is Kind.HUB
+    source = _hub(settings, environment) if hub else _store(reference, settings, environment)
+    if task := asyncio.current_task():  # the first process of a container ends by no signal that it doesn't handle
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    try:
+        await source.fetch(reference, revision, target, say=print)
+    except asyncio.CancelledError:
+        raise Waiting(
+            Reason.FETCH_FAILED, f"{reference.uri} was not fetched whole: it was told to end", retry_after=RETRY_SECONDS
+        ) from None
 
 
 def _failed(reference: Reference, what: str) -> Waiting:
@@ -78,9 +89,12 @@ async def _snapshot(reference: Reference, folder: Path | None, environment: Mapp
     if folder is not None:
         return read_pinned_folder(folder, reference.uri)
     if reference.kind is Kind.HUB:
-        hub = Hub(settings.hf_endpoint, timeout=settings.hub_timeout, token=environment.get("HF_TOKEN"))
-        return await hub.read(reference)
+        return await _hub(settings, environment).read(reference)
     return await _store(reference, settings, environment).read(reference)
+
+
+def _hub(settings: Settings, environment: Mapping[str, str]) -> Hub:
+    return Hub(settings.hf_endpoint, timeout=settings.hub_timeout, token=environment.get("HF_TOKEN"))
 
 
 def _store(reference: Reference, settings: Settings, environment: Mapping[str, str]) -> ObjectStore:

@@ -26,6 +26,7 @@ from .core.lease import Terms
 from .core.metrics import Drafted, Known
 from .drafting import Drafting
 from .election import Election, LeaseLost
+from .fetches import Fetches
 from .handlers import Watched
 from .health import serving
 from .hub import Hub
@@ -246,6 +247,7 @@ class _Process:
             reconciler = Reconciler(
                 cluster=cluster,
                 sources=Sources(cluster, Hub(settings.hf_endpoint, timeout=settings.hub_timeout).read, settings),
+                fetches=Fetches(cluster, settings),
                 drafting=drafting,
                 pods=watched.pods,
                 changed=queue.add,

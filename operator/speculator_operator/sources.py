@@ -14,11 +14,12 @@ from collections.abc import Awaitable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from .api import REFRESH_ANNOTATION, TOKEN_MAY_HELP, Reason, SpeculatorDeployment
+from . import jobs
+from .api import TOKEN_MAY_HELP, Reason, SpeculatorDeployment
 from .cluster import Cluster
-from .core import plan, resolver_report, status
+from .core import plan, resolver_report
 from .core.checkpoint import Snapshot
-from .core.render import CONTAINER, Manifest
+from .core.render import Manifest
 from .core.resolver_job import resolver_job
 from .errors import OperatorError, Refused, Waiting
 from .reference import Kind, Reference
@@ -26,8 +27,6 @@ from .resolution import Read
 from .settings import Settings
 from .workqueue import Key
 
-#: A Job that runs is looked at so often, besides when its status changes.
-LOOK_SECONDS = 10.0
 #: After a Job that ended without a report.
 RETRY_SECONDS = 60.0
 
@@ -80,7 +79,7 @@ class Sources:
         """Deletes the Jobs that earlier resolutions of a resource have made, and that the latest had no use for."""
         if readings := self._readings.get(key):
             for name in list(readings.unwanted):
-                await self._delete(key[0], name)
+                await jobs.delete(self._cluster, key[0], name)
                 readings.unwanted.discard(name)
                 readings.reported.pop(name, None)
 
@@ -131,36 +130,21 @@ class Sources:
         return snapshot
 
     async def _outcome(self, job: Manifest, reference: Reference, readings: _Readings) -> Snapshot:
-        metadata = job["metadata"]
-        selector = f"batch.kubernetes.io/job-name={metadata['name']}"
-        pods = await self._cluster.list("Pod", metadata["namespace"], selector)
-        # Whoever may make pods could make one that looks so. It would be believed about this model, and nothing else.
-        pods = [pod for pod in pods if _is_of(pod, job)]
-        for pod in pods:
-            if text := _last_words(pod):
-                try:
-                    return resolver_report.unpacked(text, reference)
-                except ValueError as error:
-                    last = status.redacted(text.strip().rpartition("\n")[2])[-300:]
-                    what = f"its pod said something else than a report ({error}): {last}"
-                    raise _failed(metadata["name"], reference, what) from error
-        trouble = next((status.pod(pod).trouble for pod in pods), "")
-        if not pods and (job.get("status") or {}).get("startTime"):
-            trouble = (
-                "no pod has been made for it, as where a quota or an admission policy refuses one; "
-                f"see kubectl events --for job/{metadata['name']}"
-            )
-        if not (ended := _ended(job)):
-            if refusal := _hopeless(trouble, reference):
+        name = job["metadata"]["name"]
+        seen = await jobs.look(self._cluster, job)
+        if seen.words:
+            try:
+                return resolver_report.unpacked(seen.words, reference)
+            except ValueError as error:
+                what = f"its pod said something else than a report ({error}): {jobs.last_line(seen.words)}"
+                raise _failed(name, reference, what) from error
+        if not seen.ended:
+            if refusal := jobs.hopeless(seen.trouble, claim=reference.name, what=f"read {reference.uri}"):
                 raise refusal
-            readings.troubles[metadata["name"]] = trouble
-            raise _under_way(metadata["name"], reference, trouble)
-        words = readings.troubles.get(metadata["name"]) or trouble
-        raise _failed(metadata["name"], reference, f"{ended}. {words}" if words else ended)
-
-    async def _delete(self, namespace: str, name: str) -> None:
-        if job := await self._cluster.get("Job", namespace, name):
-            await self._cluster.delete("Job", namespace, name, uid=job["metadata"]["uid"])
+            readings.troubles[name] = seen.trouble
+            raise _under_way(name, reference, seen.trouble)
+        words = readings.troubles.get(name) or seen.trouble
+        raise _failed(name, reference, f"{seen.ended}. {words}" if words else seen.ended)
 
     async def _remove(self, job: Manifest, readings: _Readings) -> None:
         metadata = job["metadata"]
@@ -168,47 +152,9 @@ class Sources:
         await self._cluster.delete("Job", metadata["namespace"], metadata["name"], uid=metadata["uid"])
 
 
-def _is_of(pod: Manifest, job: Manifest) -> bool:
-    owners = pod["metadata"].get("ownerReferences") or []
-    return any(owner.get("controller") and owner["uid"] == job["metadata"]["uid"] for owner in owners)
-
-
-def _last_words(pod: Manifest) -> str:
-    """The termination message of the container that reads, whatever else still runs beside it."""
-    for container in (pod.get("status") or {}).get("containerStatuses") or []:
-        if container["name"] == CONTAINER:
-            ended = (container.get("state") or {}).get("terminated") or {}
-            return str(ended.get("message") or "")
-    return ""
-
-
-def _ended(job: Manifest) -> str:
-    """Why the Job is over, empty while it isn't."""
-    for condition in (job.get("status") or {}).get("conditions") or []:
-        if condition["type"] in ("Complete", "Failed") and condition["status"] == "True":
-            return f"{condition.get('reason', condition['type'])}: {condition.get('message', '')}".rstrip(": .")
-    return ""
-
-
-def _hopeless(trouble: str, reference: Reference) -> Refused | None:
-    """What a pod waits for that won't come by itself."""
-    if "persistentvolumeclaim" in trouble and "not found" in trouble:
-        return Refused(
-            Reason.CLAIM_MISSING,
-            f"There is no claim {reference.name} in the resource's namespace. Make it, or correct the name",
-        )
-    if trouble.startswith("CreateContainerConfigError"):
-        return Refused(
-            Reason.SECRET_UNUSABLE,
-            f"The pod that would read {reference.uri} can't have its Secret ({trouble}). Make it, or correct its name "
-            f"or key. It is looked for again in a while, and at once when the annotation {REFRESH_ANNOTATION} changes",
-        )
-    return None
-
-
 def _under_way(name: str, reference: Reference, trouble: str = "") -> Waiting:
     message = f"Job {name} reads {reference.uri}: {trouble or 'its pod is starting'}"
-    return Waiting(Reason.RESOLVING, message, retry_after=LOOK_SECONDS)
+    return Waiting(Reason.RESOLVING, message, retry_after=jobs.LOOK_SECONDS)
 
 
 def _failed(name: str, reference: Reference, what: str) -> Waiting:

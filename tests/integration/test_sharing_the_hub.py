@@ -13,6 +13,7 @@ import pytest
 from speculator_operator import api
 from speculator_operator.cluster import Cluster
 from speculator_operator.drafting import Drafting
+from speculator_operator.fetches import Fetches
 from speculator_operator.hub import Hub
 from speculator_operator.reconciler import SHARED_SECONDS, Reconciler
 from speculator_operator.scrape import Scraper
@@ -63,6 +64,7 @@ class Operator:
         reconciler = Reconciler(
             cluster=cluster,
             sources=Sources(cluster, self.hub.read, self.settings),
+            fetches=Fetches(cluster, self.settings),
             drafting=Drafting(cast("Scraper", None), window=300, clock=self.clock, changed=lambda _: None),
             pods=lambda _: set(),
             changed=lambda _: None,

@@ -86,6 +86,19 @@ BAD: dict[str, tuple[str, Spec]] = {
     "a claim in upper case": ("spec.model.uri", {"model": {"uri": "pvc://Models/llama"}}),
     "a folder that would be read as a flag": ("spec.model.uri", {"model": {"uri": "pvc://models/--x"}}),
     "a bucket without a name": ("spec.model.uri", {"model": {"uri": "s3:///llama"}}),
+    "a cache without a claim": ("spec.cache.claim", {"cache": {}}),
+    "a cache on a claim in upper case": ("spec.cache.claim", {"cache": {"claim": "Weights"}}),
+    "a cache outside of its claim": ("spec.cache.path", {"cache": {"claim": "weights", "path": "../secrets"}}),
+    "a cache in a folder of a folder's parent": ("spec.cache.path", {"cache": {"claim": "weights", "path": "a/../b"}}),
+    "a cache at an absolute path": ("spec.cache.path", {"cache": {"claim": "weights", "path": "/models"}}),
+    "a cache in a folder without a name": ("spec.cache.path", {"cache": {"claim": "weights", "path": ""}}),
+    "a cache, and a token for an engine that downloads nothing": (
+        "spec.engine.env",
+        {
+            "cache": {"claim": "weights"},
+            "engine": {"env": [{"name": "HF_TOKEN", "valueFrom": {"secretKeyRef": SECRET}}]},
+        },
+    ),
     "an image volume without a digest": ("spec.model.uri", {"model": {"uri": "oci://registry/llama:v1"}}),
     "an image volume with half a digest": ("spec.model.uri", {"model": {"uri": "oci://registry/llama@sha256:abc"}}),
     "a revision of a claim": ("spec.model.revision", {"model": {"uri": "pvc://models/llama", "revision": "main"}}),
@@ -396,6 +409,8 @@ GOOD: dict[str, Spec] = {
     "the same revision twice": {"model": {"uri": f"{URI}@v1.0", "revision": "v1.0"}},
     "a served name that is a repository": {"model": {"uri": URI, "servedName": "meta-llama/Llama-3.1-8B:latest"}},
     "another verifier": {"verifier": {"uri": "RedHatAI/Meta-Llama-3.1-8B-Instruct-FP8-dynamic", "revision": "main"}},
+    "a cache": {"cache": {"claim": "weights"}},
+    "a cache in a folder": {"cache": {"claim": "weights", "path": "models/_a.b=c"}},
     "a baseline": {"speculation": {"mode": "Disabled", "verification": "Off"}},
     "a recipe of its own": {
         "speculation": {

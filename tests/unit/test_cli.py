@@ -140,8 +140,13 @@ def test_resolve_prints_in_other_forms(output: str, hub: Hub, draft: Path, capsy
         ("a repository that isn't there", ["resolve", "org/gone"], 2, "ModelUnauthorized: "),
         ("a claim that isn't said to be mounted", ["read", "pvc://claim/a"], 64, "--folder"),
         ("an image that isn't said to be mounted", ["read", f"oci://registry/a@sha256:{'0' * 64}"], 64, "--folder"),
-        ("a repository to fetch", ["fetch", "org/model", *FETCHED], 64, "org/model is not in object storage"),
-        ("a claim to fetch", ["fetch", "pvc://claim/a", *FETCHED], 64, "pvc://claim/a is not in object storage"),
+        (
+            "a repository to fetch at no commit",
+            ["fetch", "org/model", *FETCHED],
+            64,
+            "at a commit, which 'sha256:0' is",
+        ),
+        ("a claim to fetch", ["fetch", "pvc://claim/a", *FETCHED], 64, "pvc://claim/a is mounted, not fetched"),
         ("a file that isn't there", ["render", "-f", "/nowhere/cr.yaml"], 1, "/nowhere/cr.yaml"),
     ],
 )

@@ -1,79 +1,127 @@
-"""The folder that a download fills, ended at every point and begun anew."""
+"""The folder that a download fills, ended at every point and gone on with, by itself and by others beside it."""
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import json
+import os
 import shutil
-from collections.abc import Callable
+import socket
+from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from speculator_operator.download import MARK, PARTIAL, Download, amount, is_downloaded, volume_failed
-from speculator_operator.errors import Refused
+from speculator_operator import download as module
+from speculator_operator.api import Reason
+from speculator_operator.download import (
+    DEAD_SECONDS,
+    MARK,
+    PARTIAL,
+    Download,
+    amount,
+    fill,
+    is_downloaded,
+    volume_failed,
+)
+from speculator_operator.errors import Refused, Waiting
+from tests.support.eventually import eventually_async
 
+URI = "org/model"
 FILES = {"config.json": 2, "model.safetensors": 4}
 CONTENT = {"config.json": b"{}", "model.safetensors": b"abcd"}
 
 
-def fill(target: Path, revision: str = "one") -> None:
-    download = Download(target, revision, FILES)
+def attempt(target: Path, revision: str = "one") -> Download:
+    return Download(target, URI, revision, FILES)
+
+
+def add(download: Download, name: str) -> None:
+    with download.create(name) as file:
+        file.write(CONTENT[name])
+    download.place(name)
+
+
+def brought(target: Path, revision: str = "one") -> list[str]:
+    """Fetches what is missing; which files that were."""
+    download = attempt(target, revision)
     download.begin()
-    for name, content in CONTENT.items():
-        with download.create(name) as file:
-            file.write(content)
+    missing = download.missing()
+    for name in missing:
+        add(download, name)
     download.finish()
+    download.end()
+    return missing
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
 
 
 def is_whole(target: Path) -> bool:
     return (
-        {path.name for path in target.iterdir()} == {*FILES, MARK}
+        names(target) == sorted({*FILES, MARK})
         and all((target / name).read_bytes() == content for name, content in CONTENT.items())
         and is_downloaded(target, "one")
     )
 
 
-def test_the_folder_is_made_and_nothing_is_in_it_until_everything_is_whole(tmp_path: Path) -> None:
+def test_the_folder_is_made_and_each_file_appears_when_it_is_whole(tmp_path: Path) -> None:
     target = tmp_path / "models" / "draft"
-    download = Download(target, "one", FILES)
+    download = attempt(target)
     download.begin()
-    for name, content in CONTENT.items():
-        with download.create(name) as file:
-            file.write(content)
-    assert [path.name for path in target.iterdir()] == [PARTIAL]
+    with download.create("model.safetensors") as file:
+        file.write(b"ab")
+        file.flush()
+        assert not (target / "model.safetensors").exists()
+        file.write(b"cd")
+    download.place("model.safetensors")
+    assert (target / "model.safetensors").read_bytes() == b"abcd"
     assert not is_downloaded(target, "one")
+    add(download, "config.json")
     download.finish()
+    download.end()
     assert is_whole(target)
+    assert json.loads((target / MARK).read_text()) == {"uri": URI, "revision": "one", "files": FILES}
+
+
+def test_what_was_brought_by_an_attempt_that_was_killed_is_not_fetched_again(tmp_path: Path) -> None:
+    killed = attempt(tmp_path)
+    killed.begin()
+    add(killed, "model.safetensors")
+    with killed.create("config.json") as file:
+        file.write(b"{")
+    assert brought(tmp_path) == ["config.json"]
+    assert is_whole(tmp_path)
+
+
+def test_what_is_of_another_revision_is_fetched_again(tmp_path: Path) -> None:
+    brought(tmp_path, "other")
+    assert brought(tmp_path) == list(FILES)
+    assert not is_downloaded(tmp_path, "other")
 
 
 def _begun(target: Path) -> None:
-    (target / PARTIAL).mkdir(parents=True)
-    (target / PARTIAL / "model.safetensors").write_bytes(b"ab")
-
-
-def _moved_in_part(target: Path) -> None:
-    _begun(target)
-    (target / "config.json").write_bytes(b"{}")
+    (target / f"{PARTIAL}elsewhere-1").mkdir(parents=True)
+    (target / f"{PARTIAL}elsewhere-1" / "model.safetensors").write_bytes(b"ab")
+    long_ago = target.stat().st_mtime - DEAD_SECONDS - 60
+    for path in (target / f"{PARTIAL}elsewhere-1" / "model.safetensors", target / f"{PARTIAL}elsewhere-1"):
+        os.utime(path, (long_ago, long_ago))
 
 
 def _without_the_mark(target: Path) -> None:
-    fill(target)
+    brought(target)
     (target / MARK).unlink()
 
 
-def _with_the_empty_folder(target: Path) -> None:
-    fill(target)
-    (target / PARTIAL).mkdir()
-
-
 def _of_another_revision(target: Path) -> None:
-    fill(target, "other")
+    brought(target, "other")
 
 
 def _with_a_mark_cut_off(target: Path) -> None:
-    fill(target)
+    brought(target)
     (target / MARK).write_text((target / MARK).read_text()[:10])
 
 
@@ -82,25 +130,23 @@ def _with_a_volumes_own_folder(target: Path) -> None:
 
 
 LEFT: dict[str, Callable[[Path], None]] = {
-    "a file in part": _begun,
-    "some files moved": _moved_in_part,
+    "what a dead attempt has in part": _begun,
     "all but the mark": _without_the_mark,
-    "the folder of what is in part": _with_the_empty_folder,
     "another revision": _of_another_revision,
     "a mark in part": _with_a_mark_cut_off,
 }
 
 
 @pytest.mark.parametrize("leave", LEFT.values(), ids=LEFT)
-def test_it_is_begun_anew_over(leave: Callable[[Path], None], tmp_path: Path) -> None:
+def test_it_is_done_over(leave: Callable[[Path], None], tmp_path: Path) -> None:
     leave(tmp_path)
-    fill(tmp_path)
+    brought(tmp_path)
     assert is_whole(tmp_path)
 
 
 def test_folders_are_left_alone(tmp_path: Path) -> None:
     _with_a_volumes_own_folder(tmp_path)
-    fill(tmp_path)
+    brought(tmp_path)
     assert (tmp_path / "lost+found").is_dir()
 
 
@@ -122,7 +168,7 @@ def _says_nothing_of_files(target: Path) -> None:
 
 @pytest.mark.parametrize("harm", [_loses_a_file, _cuts_a_file, _says_something_else, _says_nothing_of_files])
 def test_what_is_not_whole_any_more_does_not_count_as_there(harm: Callable[[Path], None], tmp_path: Path) -> None:
-    fill(tmp_path)
+    brought(tmp_path)
     harm(tmp_path)
     assert not is_downloaded(tmp_path, "one")
 
@@ -130,7 +176,7 @@ def test_what_is_not_whole_any_more_does_not_count_as_there(harm: Callable[[Path
 def test_a_folder_that_holds_something_else_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("years of work")
     with pytest.raises(Refused, match=r"thesis\.tex") as raised:
-        fill(tmp_path)
+        brought(tmp_path)
     assert raised.value.reason == "VolumeUnusable"
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
@@ -140,7 +186,7 @@ def test_a_volume_without_room_is_refused_before_anything_is_fetched(
 ) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=5))
     with pytest.raises(Refused, match=r"6 B are to be fetched, and 5 B are free\. Give it more room") as raised:
-        Download(tmp_path, "one", FILES).begin()
+        attempt(tmp_path).begin()
     assert raised.value.reason == "VolumeUnusable"
 
 
@@ -157,3 +203,130 @@ def test_the_systems_word_is_kept(tmp_path: Path) -> None:
 )
 def test_sizes_are_told_in_few_figures(size: int, text: str) -> None:
     assert amount(size) == text
+
+
+# Several attempts at once, as of two resources that share a claim.
+
+
+class _Source:
+    """Content in pieces, each of which waits for its turn; ``asked`` counts whole files."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.failing: dict[str, list[BaseException]] = {}
+        self.pause = 0.0
+
+    async def chunks(self, name: str) -> AsyncGenerator[bytes]:
+        self.asked.append(name)
+        for byte in CONTENT[name]:
+            await asyncio.sleep(self.pause)
+            if problems := self.failing.get(name):
+                raise problems.pop(0)
+            yield bytes([byte])
+
+    async def fetch(self, target: Path) -> list[str]:
+        said: list[str] = []
+        await fill(target, URI, "one", FILES, self.chunks, timeout=5, say=said.append)
+        return said
+
+
+@pytest.fixture
+def others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every attempt is one of another pod."""
+    hosts = iter(range(1000))
+    monkeypatch.setattr(socket, "gethostname", lambda: f"pod-{next(hosts)}")
+
+
+@pytest.mark.usefixtures("others")
+async def test_attempts_at_the_same_time_all_end_well(tmp_path: Path) -> None:
+    source = _Source()
+    source.pause = 0.001
+    await asyncio.gather(*(source.fetch(tmp_path) for _ in range(8)))
+    assert is_whole(tmp_path)
+
+
+@pytest.mark.usefixtures("others")
+async def test_what_another_attempt_brings_meanwhile_is_not_fetched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "IN_FLIGHT", 1)
+    slow, quick = _Source(), _Source()
+    slow.pause = 0.1
+    first = asyncio.create_task(slow.fetch(tmp_path))
+    await eventually_async(lambda: asyncio.sleep(0, result=bool(slow.asked)))
+    await quick.fetch(tmp_path)
+    await first
+    assert slow.asked == ["config.json"]
+    assert is_whole(tmp_path)
+
+
+@pytest.mark.usefixtures("others")
+async def test_an_attempt_that_begins_takes_nothing_from_one_that_runs(tmp_path: Path) -> None:
+    running = attempt(tmp_path)
+    running.begin()
+    with running.create("config.json") as file:
+        file.write(b"{")
+        other = attempt(tmp_path)
+        other.begin()
+        file.write(b"}")
+    running.place("config.json")
+    assert other.missing() == ["model.safetensors"]
+    other.end()
+    add(running, "model.safetensors")
+    running.finish()
+    running.end()
+    assert is_whole(tmp_path)
+
+
+async def test_an_attempt_that_fails_leaves_what_it_brought_and_nothing_in_part(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "PAUSES", (0.0,))
+    monkeypatch.setattr(module, "IN_FLIGHT", 1)
+    source = _Source()
+    down = Waiting(Reason.HUB_UNAVAILABLE, "the hub is down", retry_after=30)
+    source.failing["model.safetensors"] = [down, down]
+    with pytest.raises(Waiting) as raised:
+        await source.fetch(tmp_path)
+    assert raised.value is down
+    assert names(tmp_path) == sorted([MARK, "config.json"])
+    said = await source.fetch(tmp_path)
+    assert said[0] == f"Fetching {URI} at one: 1 files, 4 B."
+    assert is_whole(tmp_path)
+
+
+async def test_a_file_that_comes_whole_in_the_end_is_counted_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "PAUSES", (0.0, 0.0))
+    source = _Source()
+    source.failing["model.safetensors"] = [Waiting(Reason.HUB_UNAVAILABLE, "it broke", retry_after=30)]
+    said = await source.fetch(tmp_path)
+    assert said[-2:] == ["100%: 6 B of 6 B", f"{URI} is fetched."]
+    assert any("asked for again" in text for text in said)
+
+
+async def test_a_file_that_goes_while_others_come_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "IN_FLIGHT", 1)
+    source = _Source()
+    bring = source.chunks
+
+    async def chunks(name: str) -> AsyncGenerator[bytes]:
+        async for chunk in bring(name):
+            yield chunk
+        if name == "model.safetensors":
+            (tmp_path / "config.json").unlink(missing_ok=True)
+
+    source.chunks = chunks  # type: ignore[method-assign]
+    with pytest.raises(Refused, match=r"config\.json.* isn't there any more") as raised:
+        await source.fetch(tmp_path)
+    assert raised.value.reason == "VolumeUnusable"
+
+
+async def test_one_that_takes_too_long_says_how_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "PAUSES", ())
+    source = _Source()
+    source.pause = 3600
+    with pytest.raises(TimeoutError, match="has not sent 6 B within 0 seconds"):
+        await fill(tmp_path, URI, "one", FILES, source.chunks, timeout=0.05, say=lambda _: None)
+    assert names(tmp_path) == [MARK]

@@ -23,6 +23,7 @@ from speculator_operator.cluster import Cluster
 from speculator_operator.core.checkpoint import Snapshot
 from speculator_operator.core.config_file import parsed
 from speculator_operator.drafting import Drafting
+from speculator_operator.fetches import Fetches
 from speculator_operator.reconciler import Reconciler
 from speculator_operator.reference import Reference
 from speculator_operator.scrape import Scraper
@@ -101,6 +102,7 @@ def passes(spec: Any, configs: Mapping[str, Any]) -> MemoryCluster:
     reconciler = Reconciler(
         cluster=real,
         sources=Sources(real, read, configured),
+        fetches=Fetches(real, configured),
         drafting=Drafting(cast("Scraper", Unwatched()), window=300, clock=lambda: 0.0, changed=lambda _: None),
         pods=lambda _: set(),
         changed=lambda _: None,

@@ -18,6 +18,7 @@ from speculator_operator import api, check, engine_process, offline
 from speculator_operator.api import Identity, Resolved, Severity
 from speculator_operator.core import network_policy, render
 from speculator_operator.core.engine_args import check_allowed
+from speculator_operator.core.fetch_job import fetch_jobs
 from speculator_operator.folder import read_folder
 from speculator_operator.hub import Hub
 from speculator_operator.resolution import Read, resolve
@@ -165,6 +166,7 @@ def _render(arguments: argparse.Namespace) -> int:
         resolved = asyncio.run(resolve(resource, settings, read))
         template = render.pod_template(resource, resolved, settings)
         objects.append(render.controller_revision(resource, resolved, template))
+        objects += fetch_jobs(resource, resolved, settings).values()
         objects.append(render.service(resource, resolved.port))
         if settings.network_policies:
             objects.append(network_policy.network_policy(resource, [template], settings))

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from speculator_operator import resolver
-from speculator_operator.core import pod_models
-from speculator_operator.reference import Reference
+from speculator_operator.core import pod_models, resolver_report
+from speculator_operator.errors import OperatorError
+from speculator_operator.reference import COMMIT, Kind, Reference
 
 from .terminal import say
 
@@ -25,10 +26,11 @@ def add(commands: Any) -> None:
     )
     read.set_defaults(command=_read)
 
-    fetch = commands.add_parser("fetch", help="what runs before an engine: fetch a model from object storage")
+    fetch = commands.add_parser("fetch", help="what runs before an engine: fetch a model")
     fetch.add_argument("uri", type=_reference, metavar="URI", help="the model, as in spec.model.uri")
-    fetch.add_argument("--revision", required=True, metavar="DIGEST", help="what it was resolved to")
+    fetch.add_argument("--revision", required=True, metavar="R", help="the commit or digest that it was resolved to")
     fetch.add_argument("--into", required=True, type=Path, metavar="DIR", help="the folder to fetch it into")
+    fetch.add_argument("--report", type=Path, metavar="FILE", help="where to report to why it couldn't be fetched")
     fetch.set_defaults(command=_fetch)
 
 
@@ -51,8 +53,17 @@ def _read(arguments: argparse.Namespace) -> int:
 
 
 def _fetch(arguments: argparse.Namespace) -> int:
-    reference, into = arguments.uri, arguments.into
-    if reference.kind not in pod_models.STORED:
-        raise ValueError(f"{reference.uri} is not in object storage; name s3://BUCKET/PATH or gs://BUCKET/PATH")
-    asyncio.run(resolver.fetch(reference, revision=arguments.revision, target=into, environment=os.environ))
+    reference, revision = arguments.uri, arguments.revision
+    if reference.kind in pod_models.MOUNTED:
+        raise ValueError(
+            f"{reference.uri} is mounted, not fetched; name org/repo, s3://BUCKET/PATH or gs://BUCKET/PATH"
+        )
+    if reference.kind is Kind.HUB and not COMMIT.fullmatch(revision):
+        raise ValueError(f"a repository of the hub is fetched at a commit, which {revision[:100]!r} is not")
+    try:
+        asyncio.run(resolver.fetch(reference, revision=revision, target=arguments.into, environment=os.environ))
+    except OperatorError as problem:
+        if arguments.report:
+            arguments.report.write_text(resolver_report.packed(problem))
+        raise
     return 0

@@ -15,7 +15,7 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
-from speculator_operator.api import Finding, Identity, MemoryEstimate, Reason, Severity
+from speculator_operator.api import Cache, Finding, Identity, MemoryEstimate, Reason, Severity
 from speculator_operator.core import drafts, known_models, releases, weight_files
 from speculator_operator.core.checkpoint import Recipe, Snapshot, is_speculators_checkpoint
 from speculator_operator.core.memory import COMFORTABLE
@@ -103,6 +103,7 @@ class _Case:
     allow_long_context: bool
     accelerators_per_node: int | None
     memory: MemoryEstimate | None
+    cache: Cache | None
 
     @property
     def tokens(self) -> int | None:
@@ -149,6 +150,7 @@ def findings(
     allow_long_context: bool = False,
     accelerators_per_node: int | None = None,
     memory: MemoryEstimate | None = None,
+    cache: Cache | None = None,
 ) -> tuple[Finding, ...]:
     """What is known to fail and what may: the most telling first, errors and warnings as they come.
 
@@ -157,6 +159,7 @@ def findings(
     that needs no weights, is None. ``max_model_len`` is None where no length is asked for, or where the engine is to
     choose one; ``flags`` are the engine's other options (``engine_args.flags_of``). What the installation or the
     resource allows beyond is under ``allow_...``; ``accelerators_per_node`` is the most that a node has.
+    From a ``cache`` the engine loads folders, whose names say nothing.
     """
     if is_speculators_checkpoint(verifier.config):
         # The engine would swap it for the model that it names: maybe_override_with_speculators in
@@ -193,6 +196,7 @@ def findings(
         allow_long_context=allow_long_context,
         accelerators_per_node=accelerators_per_node,
         memory=memory,
+        cache=cache,
     )
     unfit = tuple(finding for rule in _OF_THE_KIND for finding in case.held(rule))
     # The numbers of a draft that is none for the method would only confuse.
@@ -314,7 +318,7 @@ def _loaded_draft(case: _Case) -> str:
     if isinstance(given, str):
         return given
     model, role = (case.given, "draft") if case.given else (case.verifier, "verifier")
-    return loaded_from(Identity(uri=model.uri), role).uri
+    return loaded_from(Identity(uri=model.uri), role, case.cache).uri
 
 
 #: The kinds of drafts that a method takes. An unplain one may be a head of its authors' own format.

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from speculator_operator import api
-from speculator_operator.api import Identity, Reason
+from speculator_operator.api import Cache, Identity, Reason
 from speculator_operator.core import releases
 from speculator_operator.core.checkpoint import Recipe
 from speculator_operator.core.engine_args import ArgFields, Argument, Option, has_option, options_of
@@ -190,12 +190,13 @@ def speculative_config(
     tensor: int,
     max_model_len: int | None,
     version: str,
+    cache: Cache | None = None,
 ) -> dict[str, Any] | None:
     """The speculative config, exactly as the engine gets it. None where there is neither a recipe nor overrides.
 
     With a recipe, ``draft`` is the checkpoint; without one, it is what ``overrides["model"]`` was resolved to, None
     where the method has no draft model. ``tensor`` is the verifier's tensor parallel size, ``max_model_len`` its
-    context as it is served, None where it isn't known.
+    context as it is served, None where it isn't known. With a ``cache`` the draft is a folder, as one on a claim is.
 
     Raises:
         Refused: ``RecipeFieldLocked`` for a key that the checkpoint dictates, ``RecipeOverrideInvalid`` for one that
@@ -219,7 +220,7 @@ def speculative_config(
     if draft is None and method in _NEEDS_DRAFT:
         raise _invalid("model", f"it must be set for method {method}: the draft's repository, org/repo")
     config: dict[str, Any] = {"method": method}
-    loaded = loaded_from(draft, "draft") if draft else None
+    loaded = loaded_from(draft, "draft", cache) if draft else None
     if loaded is not None:
         config["model"] = loaded.uri
     if tokens is not None:

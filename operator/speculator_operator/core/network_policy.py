@@ -76,10 +76,13 @@ def refuse_closed(resource: api.SpeculatorDeployment, models: Iterable[Identity 
     if resource.spec.network_policy.egress is not Egress.NONE:
         return
     for model in models:
-        if model and Reference.parse(model.uri).kind not in pod_models.MOUNTED:
+        mounted = model and (
+            pod_models.cached(model, resource.spec.cache) or Reference.parse(model.uri).kind in pod_models.MOUNTED
+        )
+        if model and not mounted:
             field = "spec.networkPolicy.egress"
             evidence = f"{field}: it is None, and {model.uri} is downloaded by the pod"
-            remedy = "set it to Sources, or serve models from claims (pvc://) or images (oci://)"
+            remedy = "set it to Sources, or set spec.cache, or serve models from claims (pvc://) or images (oci://)"
             raise Refused(Reason.EGRESS_NEEDED, evidence, field=field, remedy=remedy)
 
 

@@ -2,11 +2,14 @@
 
 The hub's are the engine's own to download, at the pinned commit. A claim or an image is mounted read-only. Object
 storage is fetched by an init container, which refuses what isn't what was resolved any more: the engine's own readers
-of object storage know no pin.
+of object storage know no pin. With a cache, what would be downloaded or fetched by each pod is a folder of a claim, to
+which a Job has fetched it (``fetch_job``).
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -26,18 +29,32 @@ STORED = (Kind.S3, Kind.GCS)
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": True, "AWS_SECRET_ACCESS_KEY": True, "AWS_SESSION_TOKEN": False}
 
 
-def loaded_from(identity: Identity, role: str) -> Identity:
+def cached(identity: Identity, cache: api.Cache | None) -> Reference | None:
+    """The folder of the cache's claim that a model is fetched into; None where it isn't: there is no cache, or the
+    model is mounted anyway.
+
+    Each commit has a folder of its own, so that pods of an older one keep theirs.
+    """
+    scheme, separator, _ = identity.uri.partition("://")
+    if cache is None or (separator and scheme in MOUNTED):
+        return None
+    digest = hashlib.sha256(json.dumps([identity.uri, identity.revision]).encode()).hexdigest()[:32]
+    return Reference(Kind.CLAIM, cache.claim, f"{cache.path}/{digest}" if cache.path else digest)
+
+
+def loaded_from(identity: Identity, role: str, cache: api.Cache | None = None) -> Identity:
     """What the engine is told to load: a repository at its commit, or a folder of the container."""
     scheme, separator, _ = identity.uri.partition("://")
-    return Identity(uri=f"{FOLDER}/{role}") if separator and scheme != Kind.HUB else identity
+    in_folder = cached(identity, cache) or (separator and scheme != Kind.HUB)
+    return Identity(uri=f"{FOLDER}/{role}") if in_folder else identity
 
 
-def in_folders(models: Mapping[str, Identity | None]) -> dict[str, Reference]:
-    """Those of the models that the engine loads from folders, by role."""
+def in_folders(models: Mapping[str, Identity | None], cache: api.Cache | None = None) -> dict[str, Reference]:
+    """Those of the models that the engine loads from folders, by role, and what is mounted there, or fetched to it."""
     return {
-        role: Reference.parse(identity.uri)
+        role: cached(identity, cache) or Reference.parse(identity.uri)
         for role, identity in models.items()
-        if identity and loaded_from(identity, role) != identity
+        if identity and loaded_from(identity, role, cache) != identity
     }
 
 
@@ -83,8 +100,9 @@ def resolver_image(reference: Reference, settings: Settings) -> str:
     if settings.resolver_image is None:
         raise Refused(
             Reason.RESOLVER_UNSET,
-            f"{reference.uri} is read in a pod of this namespace, and the installation names no image for that. Have "
-            "SPECULATOR_RESOLVER_IMAGE set to the operator's own image, or name a public repository of the hub",
+            f"{reference.uri} is read, or fetched, in a pod of this namespace, and the installation names no image for "
+            "that. Have SPECULATOR_RESOLVER_IMAGE set to the operator's own image, or name a public repository of the "
+            "hub, without spec.cache",
             field="spec.model.uri",
         )
     return settings.resolver_image

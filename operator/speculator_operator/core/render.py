@@ -157,7 +157,7 @@ def pod_template(resource: api.SpeculatorDeployment, resolved: Resolved, setting
     spec = resource.spec
     pod = spec.template.spec
     models = {"verifier": resolved.verifier, "draft": resolved.draft}
-    folders = pod_models.in_folders(models)
+    folders = pod_models.in_folders(models, spec.cache)
     fetching = _fetching(resource, folders, models, settings)
     from_hub = any(identity and role not in folders for role, identity in models.items())
     http = {"path": "/health", "port": "http"}

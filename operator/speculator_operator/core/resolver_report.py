@@ -33,7 +33,7 @@ MAX_NAMED = 8
 
 _MARK = "speculators.dev/report/v1"
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
-#: What reading a model can fail with. Anything else isn't a reader's to say.
+#: What reading or fetching a model can fail with. Anything else isn't a reader's to say.
 _REASONS = frozenset(
     (
         *(Reason.MODEL_UNAUTHORIZED, Reason.MODEL_GATED, Reason.MODEL_FORBIDDEN, Reason.MODEL_NOT_FOUND),
@@ -41,6 +41,7 @@ _REASONS = frozenset(
         *(Reason.FILES_TOO_MANY, Reason.HUB_THROTTLED, Reason.HUB_UNAVAILABLE, Reason.STORAGE_UNAUTHORIZED),
         *(Reason.BUCKET_NOT_FOUND, Reason.BUCKET_ELSEWHERE, Reason.STORAGE_THROTTLED, Reason.STORAGE_UNAVAILABLE),
         *(Reason.FOLDER_UNREADABLE, Reason.FOLDER_UNSAFE, Reason.WEIGHTS_MALFORMED, Reason.RESOLVER_FAILED),
+        *(Reason.STORAGE_CHANGED, Reason.VOLUME_UNUSABLE, Reason.FETCH_FAILED),
     )
 )
 

@@ -12,11 +12,6 @@ from xml.etree import ElementTree as ET
 
 from speculator_operator.core import weight_files
 
-#: What an engine reads beside weights: configs, tokenizers, and code, which it runs only where it is told to.
-_BESIDE_WEIGHTS = re.compile(r".*\.(json|model(\.v[0-9]+)?|txt|jinja|tiktoken|spm|py)")
-#: What is fetched becomes a file of this name.
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._=+ -]{0,240}")
-
 
 @dataclass(frozen=True, order=True)
 class Listed:
@@ -71,10 +66,8 @@ def page(body: bytes, prefix: str) -> tuple[list[Listed], str | None]:
 
 def loaded(objects: Iterable[Listed]) -> list[Listed]:
     """Those that an engine loads: of weights that are there twice, or in pickles as well, only the ones it takes."""
-    by_name = {item.name: item for item in objects if _NAME.fullmatch(item.name)}
-    sizes = {name: item.size for name, item in by_name.items()}
-    weights = weight_files.safetensors(sizes) or weight_files.unpickled(sizes)
-    return [item for name, item in by_name.items() if name in weights or _BESIDE_WEIGHTS.fullmatch(name)]
+    by_name = {item.name: item for item in objects}
+    return [by_name[name] for name in weight_files.loaded({name: item.size for name, item in by_name.items()})]
 
 
 def digest(objects: Iterable[Listed]) -> str:

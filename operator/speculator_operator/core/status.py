@@ -47,7 +47,9 @@ class Facts:
     """What a pass has gathered. ``problem`` is what kept it from resolving or applying the current inputs.
 
     ``resolved`` and ``revision`` (a ControllerRevision's name) are of the current inputs if those are resolved,
-    otherwise of what serves; ``current`` says which.
+    otherwise of what serves; ``current`` says which. While the models of the current inputs are still to be fetched,
+    ``fetching`` is what these are resolved to: what serves goes on being told of, and where nothing does, there is no
+    ``revision`` yet.
     """
 
     current: bool
@@ -57,6 +59,7 @@ class Facts:
     deployment: dict[str, Any] | None
     pods: tuple[Pod, ...]
     acceptance: dict[str, Any] | None
+    fetching: Resolved | None = None
 
 
 @dataclass(frozen=True)
@@ -102,7 +105,7 @@ def status(resource: api.SpeculatorDeployment, facts: Facts, now: str, before: d
         content["url"] = render.url(resource, facts.resolved.port)
         content["resolved"] = {
             **facts.resolved.model_dump(mode="json", by_alias=True, exclude_none=True),
-            "revision": facts.revision,
+            **({"revision": facts.revision} if facts.revision else {}),
         }
     if facts.acceptance:
         content["acceptance"] = facts.acceptance
@@ -141,6 +144,8 @@ def conditions(resource: api.SpeculatorDeployment, facts: Facts) -> Iterator[dic
         warned = _count(len(facts.resolved.warnings), "warning")
         more = f". {warned}: see status.resolved.warnings" if facts.resolved.warnings else ""
         yield condition(ConditionType.RESOLVED, TRUE, Reason.RESOLVED, facts.resolved.summary() + more)
+    elif facts.fetching:
+        yield condition(ConditionType.RESOLVED, TRUE, Reason.RESOLVED, facts.fetching.summary())
     elif isinstance(facts.problem, Refused):
         yield condition(ConditionType.RESOLVED, FALSE, facts.problem.reason, facts.problem.message)
     else:
@@ -170,7 +175,7 @@ def events(before: dict[str, Any], after: dict[str, Any]) -> Iterator[Event]:
         elif value == TRUE and type_ in (ConditionType.READY, ConditionType.RESOLVED, ConditionType.SPECULATION_ACTIVE):
             yield Event("Normal", reason, condition["message"])
     was, now = before.get("resolved") or {}, after.get("resolved") or {}
-    told = was.get("warnings") or [] if was.get("revision") == now.get("revision") else []
+    told = was.get("warnings") or [] if was.get("revision") in (None, now.get("revision")) else []
     for warning in now.get("warnings") or []:
         if warning not in told:
             yield Event("Warning", warning["reason"], Finding.model_validate(warning).message)

@@ -1,4 +1,4 @@
-"""File names and sizes -> the files that the engine would load weights from.
+"""File names and sizes -> the files that the engine would load weights from, and what it loads beside them.
 
 Source: ``DefaultModelLoader._prepare_weights`` in vLLM's model_executor/model_loader/default_loader.py, and what it
 takes from weight_utils.py. Only files beside ``config.json`` count; nothing is read of them but name and size.
@@ -14,6 +14,10 @@ from itertools import islice
 _SHARD = re.compile(r"(.{1,100})-(\d{5,9})-of-(\d{5,9})\.safetensors")
 # What a trainer leaves beside weights: `filter_files_not_needed_for_inference`.
 _NO_WEIGHTS = ("training_args.bin", "optimizer.bin", "optimizer.pt", "scheduler.pt", "scaler.pt")
+#: What an engine reads beside weights: configs, tokenizers, and code, which it runs only where it is told to.
+_BESIDE_WEIGHTS = re.compile(r".*\.(json|model(\.v[0-9]+)?|txt|jinja|tiktoken|spm|py)")
+#: What is fetched becomes a file of this name.
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._=+ -]{0,240}")
 #: Bytes. A header alone has more, but for one that names a few tensors only.
 SMALLEST = 1024
 #: Endings of pickled weights: unpickling runs whatever code is in them.
@@ -47,6 +51,14 @@ def safetensors(files: Mapping[str, int]) -> dict[str, int]:
     models = {name: size for name, size in names.items() if name.startswith("model")}
     shards = [name for each in _sets(models) for name in each.names.values()]
     return {name: models[name] for name in shards} or models or names
+
+
+def loaded(files: Mapping[str, int]) -> dict[str, int]:
+    """The files that an engine loads, and their sizes in bytes: of weights that are there twice, or in pickles as well,
+    only those that it takes."""
+    named = {name: size for name, size in files.items() if _NAME.fullmatch(name)}
+    weights = safetensors(named) or unpickled(named)
+    return {name: size for name, size in named.items() if name in weights or _BESIDE_WEIGHTS.fullmatch(name)}
 
 
 def missing_shards(files: Iterable[str]) -> list[str]:
