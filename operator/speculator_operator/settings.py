@@ -121,7 +121,7 @@ class Settings(BaseModel):
     resolver_timeout: Seconds = 300.0
     """How long such a Job may take, its pod's start included."""
     fetch_timeout: Seconds = 14400.0
-    """How long a Job may take that fetches a model onto a claim (`spec.cache`). The next one goes on where it ended."""
+    """How long a Job may take that fetches a model onto a claim (`spec.cache`). Another one goes on where it ended."""
     s3_endpoint: Origin | None = None
     """Where `s3://` is, if it isn't AWS."""
     s3_region: Annotated[str, Field(pattern=r"^[a-z0-9-]{1,64}$")] | None = None

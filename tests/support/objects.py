@@ -19,10 +19,10 @@ def put_secret(cluster: ControlPlane, namespace: str, name: str, **content: str)
     )
 
 
-def bind_claim(cluster: ControlPlane, namespace: str, name: str, folder: Path) -> None:
+def bind_claim(cluster: ControlPlane, namespace: str, name: str, folder: Path, *, mode: str = "ReadOnlyMany") -> None:
     """A claim, and a volume for it that is a folder of whichever node mounts it: no class provides either."""
     volume = f"{namespace}-{name}"
-    common: dict[str, Any] = {"accessModes": ["ReadOnlyMany"], "storageClassName": ""}
+    common: dict[str, Any] = {"accessModes": [mode], "storageClassName": ""}
     capacity = {"storage": "1Gi"}
     cluster.apply(
         {

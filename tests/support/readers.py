@@ -1,4 +1,4 @@
-"""Plays the kubelet for resolver Jobs on simulated nodes: it runs what their pods would run, with what they would have.
+"""Plays the kubelet for our Jobs on simulated nodes: it runs what their pods would run, with what they would have.
 
 The command, its variables and its mounts are the pod's, a Secret that isn't there keeps it from starting, and what it
 says gets out as its termination message, cut as the kubelet cuts it. What it doesn't show is the container's
@@ -22,8 +22,11 @@ from typing import Any, Self
 from tests.support.reading import Reading
 from tools.localcluster.controlplane import ControlPlane
 
-COMPONENT = ("app.kubernetes.io/component", "resolver")
+#: Components of pods: those that read, and those that fetch.
+RESOLVER = "resolver"
+FETCHER = "fetcher"
 POLL_SECONDS = 0.3
+_ENDED = ("Succeeded", "Failed")
 #: As the kubelet cuts a termination message.
 MOST_BYTES = 4096
 
@@ -34,7 +37,14 @@ class Readers:
     While ``broken`` is set, containers end with that text instead of running. ``ran`` counts them.
     """
 
-    def __init__(self, cluster: ControlPlane, namespace: str, claims: Mapping[str, Path] | None = None) -> None:
+    def __init__(
+        self,
+        cluster: ControlPlane,
+        namespace: str,
+        claims: Mapping[str, Path] | None = None,
+        *,
+        component: str = RESOLVER,
+    ) -> None:
         self.broken = ""
         self.ran = 0
         self.seen: list[dict[str, Any]] = []
@@ -43,6 +53,7 @@ class Readers:
         self._reading = Reading(cluster)
         self._namespace = namespace
         self._claims = dict(claims or {})
+        self._component = component
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._failure: BaseException | None = None
@@ -63,8 +74,9 @@ class Readers:
         while not self._over.wait(POLL_SECONDS):
             try:
                 for pod in self._reading.items(self._namespace, "pods"):
-                    scheduled = COMPONENT in pod["metadata"].get("labels", {}).items() and pod["spec"].get("nodeName")
-                    if scheduled and (pod.get("status") or {}).get("phase") != "Succeeded":
+                    component = pod["metadata"].get("labels", {}).get("app.kubernetes.io/component")
+                    scheduled = component == self._component and pod["spec"].get("nodeName")
+                    if scheduled and (pod.get("status") or {}).get("phase") not in _ENDED:
                         self._start(pod)
             except Exception as failure:  # noqa: BLE001 - it is raised where the test ends
                 self._failure = failure
@@ -80,12 +92,13 @@ class Readers:
             return
         self.seen.append(pod)
         self.ran += 1
-        message = self.broken or self._output(pod, container, environment)
+        code, message = (1, self.broken) if self.broken else self._output(pod, container, environment)
         cut = message.encode()[:MOST_BYTES].decode(errors="ignore")
-        ended = {"exitCode": 1 if self.broken else 0, "message": cut, "reason": "Completed"}
-        self._say(name, container, "Failed" if self.broken else "Succeeded", {"terminated": ended})
+        ended = {"exitCode": code, "message": cut, "reason": "Error" if code else "Completed"}
+        self._say(name, container, "Failed" if code else "Succeeded", {"terminated": ended})
 
-    def _output(self, pod: dict[str, Any], container: dict[str, Any], environment: dict[str, str]) -> str:
+    def _output(self, pod: dict[str, Any], container: dict[str, Any], environment: dict[str, str]) -> tuple[int, str]:
+        """How the container ends, and its termination message."""
         claims = {
             volume["name"]: self._claims[volume["persistentVolumeClaim"]["claimName"]]
             for volume in pod["spec"]["volumes"]
@@ -96,9 +109,10 @@ class Readers:
             for mount in container["volumeMounts"]
             if mount["name"] in claims
         }
-        args = list(container["args"])
+        args = [arg for arg in container["args"] if not arg.startswith("--report=")]
         for path, folder in folders.items():
-            args = [arg.replace(f"--folder={path}", f"--folder={folder}") for arg in args]
+            for option in ("--folder", "--into"):
+                args = [arg.replace(f"{option}={path}", f"{option}={folder}") for arg in args]
         with tempfile.TemporaryDirectory() as scratch:
             file = Path(scratch) / "termination-log"
             done = subprocess.run(
@@ -109,8 +123,10 @@ class Readers:
                 timeout=60,
                 check=False,
             )
-            assert done.returncode == 0, done.stderr
-            return file.read_text()
+            if file.exists():
+                return done.returncode, file.read_text()
+            # As with FallbackToLogsOnError.
+            return done.returncode, done.stderr[-2048:] if done.returncode else ""
 
     def _environment(self, container: dict[str, Any]) -> tuple[dict[str, str], str]:
         environment: dict[str, str] = {}
