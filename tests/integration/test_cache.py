@@ -7,9 +7,8 @@ kubelet; a folder stands for the claim's volume.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -282,24 +281,24 @@ def _foreign(world: World, claim: Path) -> None:
     (claim / "models").write_text("years of work")
 
 
-#: What is wrong -> (its making, the condition, the reason).
-WRONG: dict[str, tuple[Any, tuple[str, str], str]] = {
-    "no claim": (_no_claim, ("Stalled", "True"), "ClaimMissing"),
-    "a volume that is none": (_no_folder, ("Stalled", "True"), "VolumeUnusable"),
-    "something else in its place": (_foreign, ("Stalled", "True"), "VolumeUnusable"),
+#: What is wrong -> its making, and the reason.
+WRONG: dict[str, tuple[Callable[[World, Path], None], str]] = {
+    "no claim": (_no_claim, "ClaimMissing"),
+    "a volume that is none": (_no_folder, "VolumeUnusable"),
+    "something else in its place": (_foreign, "VolumeUnusable"),
 }
 
 
 @pytest.mark.parametrize("case", WRONG)
 def test_what_is_wrong_with_the_claim_is_named_and_no_pod_is_made(world: World, claim: Path, case: str) -> None:
-    make, (condition, status), reason = WRONG[case]
+    make, reason = WRONG[case]
     make(world, claim)
     world.apply(cache=CACHE)
     with (
         Readers(world.cluster, world.namespace, {"weights": claim}, component=FETCHER),
         world.operator(**IMAGE),
     ):
-        world.becomes(**{condition: (status, reason)}, Resolved=("True", "Resolved"))
+        world.becomes(Stalled=("True", reason), Resolved=("True", "Resolved"))
         assert world.items("deployments") == []
 
 

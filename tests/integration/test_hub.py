@@ -10,11 +10,14 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from speculator_operator import download
 from speculator_operator import hub as hub_module
+from speculator_operator.download import MARK, PARTIAL
 from speculator_operator.errors import OperatorError, Refused, Waiting
 from speculator_operator.hub import Hub
 from speculator_operator.reference import Kind, Reference
@@ -712,3 +715,158 @@ async def test_a_certificate_that_cannot_be_trusted_is_the_hubs_fault(server: te
     error = await failure(Hub(server.url.replace("http:", "https:"), timeout=TIMEOUT))
     assert isinstance(error, Waiting)
     assert error.reason == "HubUnavailable"
+
+
+# What is fetched.
+
+LOADED = {
+    "config.json": json.dumps(CONFIG).encode(),
+    "model-00001-of-00002.safetensors": bytes(range(256)) * 10_000,
+    "model-00002-of-00002.safetensors": b"weights",
+    "tokenizer.json": b"{}",
+}
+UNNEEDED = {"README.md": b"# Llama", "pytorch_model.bin": b"pickled", "original/params.json": b"{}"}
+
+
+async def fetched(hub: Hub, commit: str, target: Path) -> dict[str, bytes]:
+    await hub.fetch(MODEL, commit, target, say=lambda _: None)
+    return contents(target)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.name != MARK}
+
+
+def in_part(folder: Path) -> list[Path]:
+    return list(folder.glob(f"{PARTIAL}*"))
+
+
+async def fetch_failure(hub: Hub, commit: str, target: Path) -> OperatorError:
+    with pytest.raises(OperatorError) as raised:
+        await hub.fetch(MODEL, commit, target, say=lambda _: None)
+    assert TOKEN not in raised.value.message
+    assert not in_part(target)
+    return raised.value
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(download, "PAUSES", (0.0, 0.0))
+
+
+async def test_what_an_engine_loads_is_fetched_at_its_commit_and_nothing_else(
+    server: testhub.Hub, tmp_path: Path
+) -> None:
+    commit = server.commit(REPO, {**LOADED, **UNNEEDED})
+    server.commit(REPO, {**LOADED, "config.json": b'{"moved": true}'})
+    said: list[str] = []
+    await client(server).fetch(MODEL, commit, tmp_path / "model", say=said.append)
+    assert contents(tmp_path / "model") == LOADED
+    assert said[0] == f"Fetching {REPO} at {commit}: 4 files, 2.56 MB."
+    assert said[-1] == f"{REPO} is fetched."
+
+
+async def test_what_is_there_is_not_asked_for_again(server: testhub.Hub, tmp_path: Path) -> None:
+    commit = server.commit(REPO, LOADED)
+    await fetched(client(server), commit, tmp_path)
+    server.requests.clear()
+    assert await fetched(client(server), commit, tmp_path) == LOADED
+    assert not server.requests
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_a_fetch_that_failed_half_way_asks_for_the_rest(
+    server: testhub.Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(download, "IN_FLIGHT", 1)
+    commit = server.commit(REPO, LOADED)
+    server.observe = lambda request: (
+        server.fail(REPO, "error", on="files", status=500) if "00001-of" in request.path else None
+    )
+    assert (await fetch_failure(client(server), commit, tmp_path)).reason == "HubUnavailable"
+    there = contents(tmp_path)
+    assert "config.json" in there
+    server.observe = None
+    server.mend(REPO)
+    server.requests.clear()
+    assert await fetched(client(server), commit, tmp_path) == LOADED
+    assert asked(server)["resolve"] == len(LOADED) - len(there)
+
+
+async def test_a_gated_repository_is_fetched_with_a_token_that_no_other_origin_sees(
+    server: testhub.Hub, elsewhere: testhub.Hub, tmp_path: Path
+) -> None:
+    commit = server.commit(REPO, FILES)
+    assert elsewhere.commit(REPO, FILES) == commit
+    server.guard(REPO, TOKEN)
+    server.fail(REPO, "moved", on="files", to=elsewhere.url)
+    assert await fetched(client(server, token=TOKEN), commit, tmp_path) == FILES
+    assert {request.authorization for request in server.requests} == {f"Bearer {TOKEN}"}
+    assert {request.authorization for request in elsewhere.requests} == {None}
+
+
+@pytest.mark.parametrize(
+    ("token", "gated", "reason"),
+    [
+        (None, True, "ModelGated"),
+        (None, False, "ModelUnauthorized"),
+        ("hf_of-somebody-else", True, "ModelGated"),
+        ("hf_of-somebody-else", False, "ModelNotFound"),
+    ],
+)
+async def test_a_repository_is_not_fetched_by_everybody(
+    server: testhub.Hub, tmp_path: Path, token: str | None, gated: bool, reason: str
+) -> None:
+    commit = server.commit(REPO, FILES)
+    server.guard(REPO, TOKEN, gated=gated)
+    error = await fetch_failure(client(server, token=token), commit, tmp_path)
+    assert (error.reason, type(error)) == (reason, Refused)
+
+
+#: What is wrong with the files -> the hub's fault.
+UNWHOLE: dict[str, dict[str, Any]] = {
+    "other weights of the same size": {"kind": "replaced", "body": b"WEIGHTS"},
+    "more than was listed": {"kind": "endless"},
+    "less than was listed": {"kind": "truncated"},
+    "nothing": {"kind": "dropped"},
+    "nothing for too long": {"kind": "hung"},
+    "packed weights": {"kind": "replaced", "body": b"weights", "headers": {"Content-Encoding": "gzip"}},
+    "an error": {"kind": "error", "status": 500},
+    "a redirect without end": {"kind": "looping"},
+}
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("fault", UNWHOLE.values(), ids=UNWHOLE)
+async def test_what_is_not_what_was_listed_is_not_kept(
+    server: testhub.Hub, tmp_path: Path, fault: dict[str, Any]
+) -> None:
+    commit = server.commit(REPO, {"model.safetensors": b"weights"})
+    server.fail(REPO, on="files", **fault)
+    error = await fetch_failure(client(server, timeout=0.5), commit, tmp_path)
+    assert (error.reason, type(error)) == ("HubUnavailable", Waiting)
+    assert contents(tmp_path) == {}
+    server.mend(REPO)
+    assert await fetched(client(server), commit, tmp_path) == {"model.safetensors": b"weights"}
+
+
+async def test_a_hub_that_limits_requests_says_when_to_fetch_again(server: testhub.Hub, tmp_path: Path) -> None:
+    commit = server.commit(REPO, FILES)
+    server.fail(REPO, "throttled", on="api", retry_after=77)
+    error = await fetch_failure(client(server), commit, tmp_path)
+    assert isinstance(error, Waiting)
+    assert (error.reason, error.retry_after) == ("HubThrottled", 77)
+
+
+async def test_from_a_mirror_that_lists_nothing_nothing_is_fetched(server: testhub.Hub, tmp_path: Path) -> None:
+    commit = server.commit(REPO, FILES)
+    server.fail(REPO, "error", on="api", status=404)
+    error = await fetch_failure(client(server), commit, tmp_path)
+    assert (error.reason, "doesn't list the files" in error.message) == ("HubUnavailable", True)
+
+
+async def test_a_volume_that_cannot_take_it_is_named(server: testhub.Hub, tmp_path: Path) -> None:
+    commit = server.commit(REPO, FILES)
+    (tmp_path / "file").write_text("")
+    error = await fetch_failure(client(server), commit, tmp_path / "file" / "model")
+    assert (error.reason, "Not a directory" in error.message) == ("VolumeUnusable", True)
