@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -20,6 +23,7 @@ from speculator_operator.errors import Refused, Waiting
 from speculator_operator.reference import Reference
 from speculator_operator.settings import Settings
 from tests.support import inputs
+from tests.support.eventually import eventually
 from tests.support.world import WEIGHTS
 from tools.testhub import Hub
 
@@ -380,3 +384,54 @@ def test_read_prints_what_it_reports(draft: Path, report: Path, capsys: pytest.C
     assert out.startswith("ConfigTooLarge: ")
     with pytest.raises(Refused, match=r"^ConfigTooLarge: "):
         resolver_report.unpacked(report.read_text(), CLAIM)
+
+
+def test_a_fetch_that_fails_leaves_a_report_where_one_is_wanted(
+    hub: Hub, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert not hub.requests
+    arguments = ["fetch", "org/gone", f"--revision={'0' * 40}", f"--into={tmp_path / 'model'}"]
+    code, out, err = run(capsys, *arguments)
+    assert (code, out) == (2, "")
+    assert err.startswith("ModelUnauthorized: ")
+    report = tmp_path / "report"
+    assert run(capsys, *arguments, f"--report={report}") == (code, out, err)
+    with pytest.raises(Refused, match="ModelUnauthorized"):
+        resolver_report.unpacked(report.read_text(), Reference.parse("org/gone"))
+
+
+def test_a_fetch_brings_a_repository_and_reports_nothing(
+    hub: Hub, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    commit = hub.commit("org/model", {"config.json": b"{}", "model.safetensors": b"weights", "README.md": b"#"})
+    into, report = tmp_path / "cache" / "model", tmp_path / "report"
+    code, out, err = run(capsys, "fetch", "org/model", f"--revision={commit}", f"--into={into}", f"--report={report}")
+    assert (code, err) == (0, "")
+    assert out.splitlines()[-1] == "org/model is fetched."
+    assert sorted(path.name for path in into.iterdir()) == [".downloaded.json", "config.json", "model.safetensors"]
+    assert not report.exists()
+
+
+def test_a_fetch_that_is_told_to_end_says_so_and_leaves_nothing_in_part(hub: Hub, tmp_path: Path) -> None:
+    commit = hub.commit("org/model", {"config.json": b"{}", "model.safetensors": b"weights"})
+    hub.fail("org/model", "hung", on="files")
+    into, report = tmp_path / "model", tmp_path / "report"
+    command = ["fetch", "org/model", f"--revision={commit}", f"--into={into}", f"--report={report}"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "speculator_operator", *command],
+        env={**os.environ, "SPECULATOR_HF_ENDPOINT": hub.url},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        eventually(lambda: sum("/resolve/" in request.path for request in list(hub.requests)) or list(into.glob(".p*")))
+        process.terminate()
+        _, said = process.communicate(timeout=30)
+    finally:
+        process.kill()
+    assert process.returncode == 1
+    assert "it was told to end" in said
+    assert [path.name for path in into.iterdir()] == [".downloaded.json"]
+    with pytest.raises(Waiting, match="FetchFailed"):
+        resolver_report.unpacked(report.read_text(), Reference.parse("org/model"))

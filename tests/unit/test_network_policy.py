@@ -219,6 +219,9 @@ def test_no_egress_is_refused_where_a_model_is_downloaded(
     with pytest.raises(Refused, match=needed) as refused:
         network_policy.refuse_closed(resource(egress="None"), identities)
     assert (refused.value.reason, refused.value.field) == (Reason.EGRESS_NEEDED, "spec.networkPolicy.egress"), case
+    cached = resource(egress="None")
+    spec = cached.spec.model_copy(update={"cache": api.Cache(claim="weights")})
+    network_policy.refuse_closed(cached.model_copy(update={"spec": spec}), identities)
 
 
 @pytest.mark.parametrize(

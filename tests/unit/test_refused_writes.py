@@ -14,6 +14,7 @@ from speculator_operator.core.checkpoint import Snapshot
 from speculator_operator.core.render import Manifest
 from speculator_operator.drafting import Drafting
 from speculator_operator.errors import Refused
+from speculator_operator.fetches import Fetches
 from speculator_operator.reconciler import Reconciler
 from speculator_operator.reference import Reference
 from speculator_operator.scrape import Scraper
@@ -57,6 +58,7 @@ class World:
         self.reconciler = Reconciler(
             cluster=cluster,
             sources=Sources(cluster, self.read, settings),
+            fetches=Fetches(cluster, settings),
             drafting=Drafting(cast("Scraper", None), window=300, clock=lambda: self.now, changed=lambda _: None),
             pods=lambda _: set(),
             changed=lambda _: None,

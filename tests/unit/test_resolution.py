@@ -433,6 +433,39 @@ async def test_warnings_come_after_errors_and_alone_do_not_refuse(monkeypatch: p
     assert (await resolved()).warnings == list(many[: api.MAX_WARNINGS])
 
 
+async def test_from_a_cache_both_models_are_loaded_from_folders_and_pinned_all_the_same() -> None:
+    plain, cached = await resolved(), await resolved(cache={"claim": "weights"})
+    assert cached.command[:3] == ["vllm", "serve", "/models/verifier"]
+    assert not [argument for argument in cached.command if "revision" in argument]
+    assert cached.speculative_config == {"method": "eagle3", "model": "/models/draft", "num_speculative_tokens": 3}
+    assert (cached.draft, cached.verifier, cached.warnings) == (plain.draft, plain.verifier, plain.warnings)
+
+
+async def test_a_draft_that_is_told_by_its_name_is_not_told_by_a_folder_s(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The engine reads a method out of some models' names, and a cache's folders have none."""
+    monkeypatch.setitem(MODELS, "org/eagle3-by-name", LLAMA)
+    spec: dict[str, Any] = {
+        "model": {"uri": "org/llama"},
+        "speculation": {
+            "config": {"method": "draft_model", "model": "org/eagle3-by-name", "num_speculative_tokens": 3}
+        },
+    }
+    assert (await refusal(**spec)).reason == "DraftUnfit"
+    assert (await resolved(**spec, cache={"claim": "weights"})).method == "draft_model"
+
+
+async def test_a_cache_that_has_nothing_to_fetch_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(MODELS, "pvc://models/eagle3", EAGLE3)
+    monkeypatch.setitem(MODELS, "pvc://models/llama", LLAMA)
+    spec: dict[str, Any] = {"model": {"uri": "pvc://models/eagle3"}, "cache": {"claim": "weights"}}
+    mounted = await resolved(**spec, verifier={"uri": "pvc://models/llama"})
+    (warned,) = [warning for warning in mounted.warnings if warning.reason == Reason.CACHE_UNUSED]
+    assert (warned.severity, warned.field) == (Severity.WARNING, "spec.cache")
+    fetched = await resolved(**spec)
+    assert Reason.CACHE_UNUSED not in {warning.reason for warning in fetched.warnings}
+    assert fetched.command[2] == "/models/verifier"
+
+
 SECRETS: dict[str, Any] = {
     "engine": {
         "env": [{"name": "HF_TOKEN", "valueFrom": {"secretKeyRef": {"name": "hub", "key": "token"}}}],

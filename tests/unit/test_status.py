@@ -91,6 +91,7 @@ CONVERGED = Facts(
     pods=(pod("p1"), pod("p2")),
     acceptance=None,
 )
+FETCHING = Waiting(Reason.FETCHING, "0 of 2 models are on the claim", retry_after=10)
 REFUSED = Refused(Reason.MODEL_NOT_FOUND, "org/draft isn't there")
 NOTHING = Facts(False, None, None, None, None, (), None)  # noqa: FBT003 - no facts at all
 
@@ -138,6 +139,35 @@ def said(facts: Facts, **spec: Any) -> dict[str, tuple[str, str]]:
                 "Available": ("True", "Serving"),
                 "SpeculationActive": ("True", "Drafting"),
             },
+        ),
+        (
+            "the first weights are fetched",
+            replace(NOTHING, current=True, resolved=RESOLVED, fetching=RESOLVED, problem=FETCHING),
+            {
+                "Ready": ("False", "Fetching"),
+                "Reconciling": ("True", "Fetching"),
+                "Stalled": ("False", "Fetching"),
+                "Resolved": ("True", "Resolved"),
+                "Available": ("False", "NoReadyPods"),
+                "SpeculationActive": ("Unknown", "NoReadyPods"),
+            },
+        ),
+        (
+            "other weights are fetched over working pods",
+            replace(CONVERGED, current=False, fetching=PLAIN, problem=FETCHING),
+            {
+                "Ready": ("False", "Fetching"),
+                "Reconciling": ("True", "Fetching"),
+                "Stalled": ("False", "Fetching"),
+                "Resolved": ("True", "Resolved"),
+                "Available": ("True", "Serving"),
+                "SpeculationActive": ("True", "Drafting"),
+            },
+        ),
+        (
+            "weights that don't fit onto the claim",
+            replace(CONVERGED, current=False, fetching=RESOLVED, problem=Refused(Reason.VOLUME_UNUSABLE, "full")),
+            {"Stalled": ("True", "VolumeUnusable"), "Resolved": ("True", "Resolved"), "Available": ("True", "Serving")},
         ),
         (
             "the hub is down at the first look",
@@ -422,3 +452,20 @@ def test_status_shows_what_was_resolved_and_the_scale() -> None:
     assert content["resolved"]["command"] == ["vllm", "serve", "org/verifier", "--port=8000"]
     assert content["resolved"]["speculativeConfig"]["num_speculative_tokens"] == 3
     assert content["resolved"]["verifier"] == {"uri": "org/verifier", "revision": "e" * 40}
+
+
+def test_a_revision_is_told_of_once_it_is_applied() -> None:
+    fetching = replace(NOTHING, current=True, resolved=RESOLVED, fetching=RESOLVED, problem=FETCHING)
+    first = status.status(resource(), fetching, NOW, {})
+    assert first["resolved"]["draft"] == {"uri": "org/draft", "revision": "d" * 40}
+    assert "revision" not in first["resolved"]
+    assert status.status(resource(), CONVERGED, NOW, first)["resolved"]["revision"] == "a-r1"
+    over = status.status(resource(), replace(CONVERGED, current=False, fetching=PLAIN, problem=FETCHING), NOW, {})
+    assert over["resolved"]["revision"] == "a-r1"
+    assert PLAIN.summary() in next(it["message"] for it in over["conditions"] if it["type"] == "Resolved")
+
+
+def test_a_warning_that_was_told_while_weights_were_fetched_is_not_told_again() -> None:
+    warned_of = warned("a-r1", SLOW)
+    before = {**warned_of, "resolved": {key: it for key, it in warned_of["resolved"].items() if key != "revision"}}
+    assert [event for event in status.events(before, warned_of) if event.type == "Warning"] == []
