@@ -14,7 +14,7 @@ import json
 import os
 import shutil
 import socket
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from contextlib import aclosing
 from errno import EDQUOT, ENOSPC
 from pathlib import Path
@@ -66,9 +66,10 @@ class Download:
         self._target.mkdir(parents=True, exist_ok=True)
         found = list(self._target.iterdir())
         # It is read after the listing: whoever else has begun has written it before any of the files that were listed.
-        known = _mark(self._target) == self._mark
+        mark = _mark(self._target)
+        known = all(mark.get(key) == self._mark[key] for key in ("uri", "revision"))
         for entry in found:
-            if entry.name in (*self._files, MARK):
+            if entry.name in (*self._files, *_files_of(mark), MARK):
                 if not known:
                     entry.unlink(missing_ok=True)
             elif not entry.is_dir():  # a new volume can have a folder `lost+found`
@@ -81,10 +82,10 @@ class Download:
             self.end()
             why = f"{amount(size)} are to be fetched, and {amount(free)} are free"
             raise _unusable(self._target, why, full=True)
-        if not known:
-            mark = self._partial / MARK
-            mark.write_text(json.dumps(self._mark))
-            _placed(mark, self._target)
+        if mark != self._mark:
+            written = self._partial / MARK
+            written.write_text(json.dumps(self._mark))
+            _placed(written, self._target)
 
     def missing(self) -> list[str]:
         """The files that are still to come: others may bring some meanwhile."""
@@ -244,6 +245,11 @@ def _mark(target: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return mark if isinstance(mark, dict) else {}
+
+
+def _files_of(mark: Mapping[str, Any]) -> Iterable[str]:
+    files = mark.get("files")
+    return files if isinstance(files, dict) else ()
 
 
 def _is_there(file: Path, size: int) -> bool:

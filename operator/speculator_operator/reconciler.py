@@ -50,6 +50,9 @@ _TOLD_WHEN = (Reason.HUB_THROTTLED, Reason.STORAGE_THROTTLED)
 
 _ERRORS = metrics.counter(families.ERRORS)
 
+#: What goes on by itself: it is no failure, and is looked at in each pass.
+_UNDER_WAY = (Reason.RESOLVING, Reason.FETCHING)
+
 log = logging.getLogger(__name__)
 
 
@@ -123,7 +126,7 @@ class Reconciler:
         except Exception:
             _ERRORS.labels(families.ERROR).inc()
             raise
-        if problem and problem.reason != Reason.RESOLVING:
+        if problem and problem.reason not in _UNDER_WAY:
             _ERRORS.labels(problem.reason).inc()
         return wait
 
@@ -270,7 +273,7 @@ class Reconciler:
         try:
             return task.result()
         except OperatorError as problem:
-            if problem.reason != Reason.RESOLVING:  # what is under way is looked at in each pass
+            if problem.reason not in _UNDER_WAY:
                 self._remember(resource, inputs, problem)
             if isinstance(problem, Refused):  # what was read is what has to be mended
                 await self._sources.forget(key)
@@ -338,7 +341,7 @@ class Reconciler:
         try:
             await self._fetches.complete(resource, _resolved(pinned))
         except OperatorError as problem:
-            if problem.reason != Reason.FETCHING:  # what is under way is looked at in each pass
+            if problem.reason not in _UNDER_WAY:
                 self._remember(resource, _inputs(resource, step), problem)
             raise
 

@@ -103,6 +103,27 @@ def test_what_is_of_another_revision_is_fetched_again(tmp_path: Path) -> None:
     assert not is_downloaded(tmp_path, "other")
 
 
+def test_another_choice_of_a_revision_s_files_keeps_what_is_there(tmp_path: Path) -> None:
+    """As of a release that fetches more, or less, of a model."""
+    wider = Download(tmp_path, URI, "one", {**FILES, "notes.txt": 1})
+    wider.begin()
+    add(wider, "model.safetensors")
+    (tmp_path / "notes.txt").write_text("x")
+    wider.end()
+    assert brought(tmp_path) == ["config.json"]
+    assert is_downloaded(tmp_path, "one")
+    assert (tmp_path / "notes.txt").exists()
+
+
+def test_what_was_of_another_revision_alone_goes_with_it(tmp_path: Path) -> None:
+    other = Download(tmp_path, URI, "other", {**FILES, "notes.txt": 1})
+    other.begin()
+    (tmp_path / "notes.txt").write_text("x")
+    other.end()
+    brought(tmp_path)
+    assert is_whole(tmp_path)
+
+
 def _begun(target: Path) -> None:
     (target / f"{PARTIAL}elsewhere-1").mkdir(parents=True)
     (target / f"{PARTIAL}elsewhere-1" / "model.safetensors").write_bytes(b"ab")
