@@ -129,7 +129,9 @@ def holds(cluster: MemoryCluster) -> None:
         assert len(condition["message"]) <= 1024
     event(conditions["Resolved"]["reason"])
     written = cluster.kinds() - {api.KIND, "Job"}
-    if conditions["Resolved"]["status"] == "True":
+    if conditions["Reconciling"]["reason"] == Reason.FETCHING:  # nothing runs before the weights are on the claim
+        assert written == {"ControllerRevision"}
+    elif conditions["Resolved"]["status"] == "True":
         assert written == {"ControllerRevision", "Service", "NetworkPolicy", "Deployment"}
         assert cluster.writes.index("NetworkPolicy") < cluster.writes.index("Deployment")
         assert cluster.writes.index("ControllerRevision") == 0
