@@ -47,7 +47,7 @@ VALUES: dict[str, chart.Values] = {
                 {
                     "name": "team-a",
                     "namespaceSelector": {"matchLabels": {"team": "a"}},
-                    "images": ["docker.io/vllm/vllm-openai", "registry.example:5000/ml"],
+                    "images": ["docker.io/vllm/vllm-openai", "registry:5000/ml"],
                     "models": ["org", "hf://org/repo", "s3://bucket/path/", "pvc://", "oci://registry.example/ml"],
                     "gpusPerPod": 4,
                     "gpusPerResource": 8,
