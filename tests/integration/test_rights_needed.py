@@ -215,7 +215,7 @@ async def job_goes(life: Life) -> None:
 
 async def event_tells(life: Life) -> None:
     async def check() -> bool:
-        return any(it["regarding"]["name"] == "a" for it in await life.items("events"))
+        return any(it["regarding"]["kind"] == api.KIND for it in await life.items("events"))
 
     await until(check)
 
