@@ -254,7 +254,8 @@ class Reason(StrEnum):
     VOLUME_UNUSABLE = "VolumeUnusable"
     """The folder that a checkpoint is fetched into is full, can't be written to, or holds something else.
 
-    Give the pods' nodes more ephemeral storage, or look at what the message names."""
+    Give the pods' nodes more ephemeral storage, or the claim of ``spec.cache`` more room, writable to user 1000; or
+    look at what the message names."""
     FOLDER_UNREADABLE = "FolderUnreadable"
     """A folder that is mounted, or a file in it, can't be read.
 
@@ -270,7 +271,7 @@ class Reason(StrEnum):
     CLAIM_MISSING = "ClaimMissing"
     """The claim isn't there.
 
-    Make the claim in the resource's namespace, or mend its name in the URI."""
+    Make the claim in the resource's namespace, or mend its name in the URI or in ``spec.cache.claim``."""
     SECRET_UNUSABLE = "SecretUnusable"  # noqa: S105 - a reason, not a secret
     """The Secret isn't there, or lacks the key.
 

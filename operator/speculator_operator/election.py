@@ -131,8 +131,8 @@ class Election:
 
     async def _take(self, began: float) -> bool:
         self._lease = await self._cluster.get("Lease", self._namespace, self._name) or {}
-        spec = self._lease.get("spec") or {}
-        self._sighting = self._sighting.again(spec, began) if self._sighting else Sighting(spec, began)
+        spec, seen = self._lease.get("spec") or {}, self._clock()  # it may have been renewed after ``began``
+        self._sighting = self._sighting.again(spec, seen) if self._sighting else Sighting(spec, seen)
         if not lease.is_free(self._sighting, self._identity, self.terms, began):
             return False
         wanted = lease.manifest(

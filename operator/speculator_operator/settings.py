@@ -115,7 +115,7 @@ class Settings(BaseModel):
     """How long the others wait for a leader that says nothing. It ends by itself after two thirds of that."""
     resolver_image: Image | None = None
     """The operator's own image, with a tag or a digest: for the Jobs that read what isn't public, and to fetch weights
-    from object storage."""
+    onto a claim or from object storage."""
     resolver_pull_secret: ObjectName | None = None
     """The Secret to pull that image with, in each namespace that needs one."""
     resolver_timeout: Seconds = 300.0

@@ -157,9 +157,16 @@ def test_a_resource_that_kubectl_applied_before_is_patched_as_kubectl_would() ->
     assert diff.client_side_patch(found, given) == {
         "apiVersion": "v",
         "kind": "k",
-        "metadata": {"name": "a", "labels": None},
+        "metadata": {"name": "a", "labels": None, "annotations": {}},
         "spec": {"a": {"b": 3, "c": None}, "d": None},
     }
+
+
+def test_an_annotation_that_kubectl_never_applied_stays() -> None:
+    last = {"metadata": {"name": "a", "annotations": {}}, "spec": {"d": [1]}}  # kubectl always writes a map
+    found = {"metadata": {"annotations": {LAST_APPLIED: json.dumps(last), "speculators.dev/refresh": "1"}}}
+    patch = diff.client_side_patch(found, {"metadata": {"name": "a"}, "spec": {"d": [1]}})
+    assert patch == {"metadata": {"name": "a", "annotations": {}}, "spec": {"d": [1]}}
 
 
 @pytest.mark.parametrize("annotations", [{}, {LAST_APPLIED: "{"}, {LAST_APPLIED: "[]"}], ids=str)

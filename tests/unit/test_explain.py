@@ -54,7 +54,7 @@ def test_one_is_shown_with_what_to_do(capsys: pytest.CaptureFixture[str]) -> Non
     assert capsys.readouterr().out == (
         "ClaimMissing (reason)\n"
         "  The claim isn't there.\n"
-        "  -> Make the claim in the resource's namespace, or mend its name in the URI.\n"
+        "  -> Make the claim in the resource's namespace, or mend its name in the URI or in `spec.cache.claim`.\n"
     )
 
 

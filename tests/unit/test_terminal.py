@@ -97,8 +97,7 @@ def draw(document: dict[str, Any], console: Console) -> RenderableType:
     return Text(document["said"])
 
 
-async def watched(monkeypatch: pytest.MonkeyPatch, *looks: str | OSError) -> None:
-    monkeypatch.setattr(terminal, "REFRESH_SECONDS", 0)
+async def watched(*looks: str | OSError) -> None:
     left = iter(looks)
 
     async def look() -> dict[str, Any]:
@@ -110,13 +109,15 @@ async def watched(monkeypatch: pytest.MonkeyPatch, *looks: str | OSError) -> Non
         return {"at": "12:00", "said": said}
 
     with pytest.raises((Enough, OSError)):
-        await terminal.keep_showing(look, draw, output=None)
+        await terminal.keep_showing(look, draw, output=None, every=0)
 
 
+@pytest.mark.parametrize("colours", ["", "1"])
 def test_watched_in_a_pipe_only_what_changes_is_printed(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], colours: str
 ) -> None:
-    asyncio.run(watched(monkeypatch, "a", "a", "b", "b", "a"))
+    monkeypatch.setenv("FORCE_COLOR", colours)
+    asyncio.run(watched("a", "a", "b", "b", "a"))
     assert capsys.readouterr().out == "a\nb\na\n"
 
 
@@ -125,7 +126,8 @@ def test_watched_on_a_terminal_what_was_seen_last_stays_while_nothing_answers(
 ) -> None:
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("TERM", "xterm")
-    asyncio.run(watched(monkeypatch, "a", OSError("HTTP 503")))
+    monkeypatch.setattr(terminal, "interactive", lambda: True)
+    asyncio.run(watched("a", OSError("HTTP 503")))
     printed = capsys.readouterr().out
     assert printed.count("a") >= 2
     assert "not looked at since 12:00: HTTP 503" in printed

@@ -147,7 +147,10 @@ def client_side_patch(live: Manifest | None, manifest: Manifest) -> Manifest | N
         last = json.loads(annotations[LAST_APPLIED])
     except (LookupError, ValueError):
         return None
-    return _patch(last, manifest) if isinstance(last, dict) else None
+    # kubectl's has annotations at all times: what it was given is one of them.
+    metadata = manifest.get("metadata") or {}
+    given = {**manifest, "metadata": {**metadata, "annotations": metadata.get("annotations") or {}}}
+    return _patch(last, given) if isinstance(last, dict) else None
 
 
 def _patch(last: Mapping[str, Any], given: Mapping[str, Any]) -> Manifest:

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 #: Events that are shown, and pods whose own events are looked for.
 LAST_EVENTS = 8
 _PODS_WITH_EVENTS = 5
+#: Seconds between looks that ask engines: each is a process in a pod that serves.
+ASK_SECONDS = 15.0
 #: In the order in which a person asks.
 CONDITIONS = (
     ConditionType.READY,
@@ -72,7 +74,8 @@ async def _show(arguments: argparse.Namespace) -> int:
             return await gather(cluster, namespace, arguments.name, asks=not arguments.no_exec)
 
         if arguments.watch:
-            await terminal.keep_showing(look, _drawn, output=arguments.output)
+            every = terminal.REFRESH_SECONDS if arguments.no_exec else ASK_SECONDS
+            await terminal.keep_showing(look, _drawn, output=arguments.output, every=every)
         terminal.show(await look(), _drawn, output=arguments.output)
     return 0
 

@@ -73,6 +73,11 @@ def console() -> Console:
     return made
 
 
+def interactive() -> bool:
+    """Whether a person looks at standard output, whatever the environment says of colours."""
+    return sys.stdout is not None and sys.stdout.isatty()
+
+
 def show(document: Any, draw: Callable[[Any, Console], RenderableType], *, output: str | None) -> None:
     """Prints a document: as JSON, or drawn for people."""
     if output == "json":
@@ -85,9 +90,13 @@ def show(document: Any, draw: Callable[[Any, Console], RenderableType], *, outpu
 
 
 async def keep_showing(
-    look: Callable[[], Awaitable[Any]], draw: Callable[[Any, Console], RenderableType], *, output: str | None
+    look: Callable[[], Awaitable[Any]],
+    draw: Callable[[Any, Console], RenderableType],
+    *,
+    output: str | None,
+    every: float = REFRESH_SECONDS,
 ) -> None:
-    """Shows what ``look`` finds again and again, until it is interrupted.
+    """Shows what ``look`` finds every so many seconds, until it is interrupted.
 
     On a terminal what was shown is replaced; what can't be looked at for a while stays, and why is said below.
     Elsewhere, what changes is printed anew.
@@ -96,14 +105,14 @@ async def keep_showing(
         OSError: the first look failed, or, where this isn't a terminal, any.
     """
     document, screen = await look(), console()
-    if output == "json" or not screen.is_terminal or screen.is_dumb_terminal:
+    if output == "json" or not interactive() or screen.is_dumb_terminal:
         shown: dict[str, Any] | None = None
         while True:
             news = {key: value for key, value in document.items() if key != "at"}
             if news != shown:
                 show(document, draw, output=output)
                 shown = news
-            await asyncio.sleep(REFRESH_SECONDS)
+            await asyncio.sleep(every)
             document = await look()
 
     from rich.console import Group
@@ -112,7 +121,7 @@ async def keep_showing(
 
     with Live(draw(document, screen), console=screen, auto_refresh=False) as live:
         while True:
-            await asyncio.sleep(REFRESH_SECONDS)
+            await asyncio.sleep(every)
             try:
                 document, trouble = await look(), None
             except OSError as error:

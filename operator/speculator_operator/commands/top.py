@@ -47,7 +47,7 @@ async def _show(arguments: argparse.Namespace) -> int:
         async def look() -> dict[str, Any]:
             return await gather(cluster, where)
 
-        if terminal.console().is_terminal and not (arguments.once or arguments.output):
+        if terminal.interactive() and not (arguments.once or arguments.output):
             await terminal.keep_showing(look, _drawn, output=None)
         terminal.show(await look(), _drawn, output=arguments.output)
     return 0
