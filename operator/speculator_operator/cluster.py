@@ -145,7 +145,7 @@ class Cluster:
                 namespace = loader.current_context["context"].get("namespace") or namespace
             else:
                 config.load_incluster_config(client_configuration=configuration)
-                namespace = _own_namespace() or namespace
+                namespace = own_namespace() or namespace
         except config.ConfigException as error:
             where = path or "this isn't a pod, and neither KUBECONFIG nor ~/.kube/config is there"
             raise NoCluster(f"No cluster to connect to: {where}: {error}") from error
@@ -391,8 +391,8 @@ def _told(body: Manifest) -> Manifest:
     return {key: value for key, value in body["metadata"].items() if key not in ("managedFields", "resourceVersion")}
 
 
-def _own_namespace() -> str:
-    """The namespace of the pod that this runs in."""
+def own_namespace() -> str:
+    """The namespace of the pod that this runs in; empty where it is none."""
     return _OWN_NAMESPACE.read_text().strip() if _OWN_NAMESPACE.is_file() else ""
 
 

@@ -13,13 +13,12 @@ import time
 from collections.abc import Collection, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NoReturn
 
 import kopf
 
 from . import api, handlers, metrics
-from .cluster import Cluster, ClusterError
+from .cluster import Cluster, ClusterError, own_namespace
 from .core import health as checks
 from .core.health import Check
 from .core.lease import Terms
@@ -49,7 +48,6 @@ REACH_EVERY_SECONDS, REACH_SECONDS = 5.0, 2.0
 APART_IN_FLIGHT = 4
 MINIMUM_VERSION = (1, 30)
 EXIT_LOST = 1
-OWN_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
 log = logging.getLogger(__name__)
 
@@ -291,7 +289,7 @@ async def _cancel(*tasks: asyncio.Task[None]) -> None:
 def _election(settings: Settings, apart: Cluster) -> Election:
     return Election(
         apart,
-        namespace=settings.lease_namespace or _own_namespace(),
+        namespace=settings.lease_namespace or _lease_namespace(),
         name=settings.lease_name,
         identity=f"{socket.gethostname()}_{secrets.token_hex(4)}",
         terms=Terms(settings.lease_seconds),
@@ -299,9 +297,8 @@ def _election(settings: Settings, apart: Cluster) -> Election:
     )
 
 
-def _own_namespace() -> str:
-    try:
-        return OWN_NAMESPACE.read_text().strip()
-    except OSError:
-        name = variable("lease_namespace")
-        raise SettingInvalid(f"{name} is not set, and this is no pod, whose namespace it would be: set it") from None
+def _lease_namespace() -> str:
+    if namespace := own_namespace():
+        return namespace
+    name = variable("lease_namespace")
+    raise SettingInvalid(f"{name} is not set, and this is no pod, whose namespace it would be: set it")

@@ -12,9 +12,6 @@ from typing import Any
 
 from .render import Manifest
 
-#: The least that a lease may be for, in seconds: a renewal has to fit in several times.
-LEAST_SECONDS = 3
-
 
 @dataclass(frozen=True)
 class Terms:
