@@ -17,6 +17,8 @@ from speculator_operator.settings import Settings
 from tests.support import chart
 from tests.support.apiproxy import ApiProxy
 from tests.support.eventually import eventually
+from tests.support.objects import put_secret
+from tests.support.readers import Readers
 from tests.support.world import DRAFT, VERIFIER, World, files
 from tools.localcluster.controlplane import ControlPlane
 
@@ -33,6 +35,7 @@ EVERYTHING: Manifest = {
     "replicas": 1000,
 }
 SHA = "@sha256:" + "a" * 64
+TOKEN = "hf_for-the-gated-draft"  # noqa: S105 - of the hub for tests
 
 
 def policies(*rules: Manifest) -> list[Manifest]:
@@ -435,11 +438,20 @@ def test_the_verifier_that_a_checkpoint_names_is_held_against_the_rule(world: Wo
         world.ready()
 
 
-def test_a_checkpoint_that_names_an_allowed_verifier_afterwards_is_read_again(world: World, install: Install) -> None:
+@pytest.mark.parametrize("token", [{}, {"tokenSecretRef": {"name": "hub", "key": "token"}}], ids=["public", "gated"])
+def test_a_checkpoint_that_names_an_allowed_verifier_afterwards_is_read_again(
+    world: World, install: Install, token: Manifest
+) -> None:
     install(models=["org/draft", "mirror/"])
     world.hub.commit("mirror/verifier", files(VERIFIER))
-    world.apply()
-    with world.operator():
+    if token:
+        world.hub.guard("org/draft", TOKEN)
+        put_secret(world.cluster, world.namespace, "hub", token=TOKEN)
+    world.apply(model={"uri": "org/draft", **token})
+    with (
+        Readers(world.cluster, world.namespace),
+        world.operator(resolver_image="registry.example/speculator-operator:test"),
+    ):
         refusal(world)
         recipe = {**DRAFT["speculators_config"], "verifier": {"name_or_path": "mirror/verifier"}}
         world.hub.commit("org/draft", files(DRAFT, speculators_config=recipe))
@@ -484,12 +496,12 @@ def test_who_scales_past_the_rule_keeps_what_serves(world: World, install: Insta
 
 
 def test_a_rule_that_comes_later_takes_down_nothing(world: World, install: Install, proxy: ApiProxy) -> None:
-    world.apply(replicas=2, engine={"args": ["--seed=1"]})
+    world.apply(replicas=3, engine={"args": ["--seed=1"]})
     with world.operator():
         world.ready()
-        world.apply(replicas=2, engine={"args": ["--seed=2"]})
+        world.apply(replicas=3, engine={"args": ["--seed=2"]})
         world.ready()
-        eventually(lambda: len(world.pods()) == 2)
+        eventually(lambda: len(world.pods()) == 3)
     template = world.get("deployment")["spec"]["template"]
     pods = world.pods()
     install(images=[], models=[], gpusPerPod=1, gpusPerResource=1)
@@ -503,9 +515,10 @@ def test_a_rule_that_comes_later_takes_down_nothing(world: World, install: Insta
         gone = world.items("pods")[0]["metadata"]["name"]
         world.kubectl("delete", "pod", gone)
         world.ready()
-        world.apply(replicas=1, engine={"args": ["--seed=2"]})
-        world.ready()
-        assert len(world.pods()) == 1
+        for replicas in (2, 1):  # of which two are more than the rule allows
+            world.apply(replicas=replicas, engine={"args": ["--seed=2"]})
+            world.ready()
+            assert world.get("deployment")["spec"]["replicas"] == replicas
         world.kubectl("patch", "spd", "a", "--type=merge", "-p", '{"spec":{"suspend":true}}')
         world.becomes(Ready=("True", "Suspended"))
         world.kubectl("patch", "spd", "a", "--type=merge", "-p", '{"spec":{"suspend":false}}')
