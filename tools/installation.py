@@ -16,9 +16,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from tools.localcluster.controlplane import ESTABLISHED
+from tools.localcluster.controlplane import wait_established
 
 ROOT = Path(__file__).resolve().parents[1]
+CRD = ROOT / "crds" / "speculators.dev_speculatordeployments.yaml"
 NAMESPACE = SERVICE_ACCOUNT = "speculator-operator"
 TOKEN_SECONDS = 24 * 3600
 STOP_SECONDS = 20.0
@@ -75,7 +76,7 @@ def install(kubectl: Kubectl) -> None:
     kubectl("apply", "--server-side", "-f", str(ROOT / "crds"))
     kubectl("apply", "--server-side", "-f", str(ROOT / "config" / "rbac" / "namespace.yaml"))
     kubectl("apply", "--server-side", "-f", str(ROOT / "config" / "rbac"))
-    kubectl("wait", ESTABLISHED, "--timeout=30s", "-f", str(ROOT / "crds"))
+    wait_established(lambda: kubectl.get("-f", str(CRD)))
 
 
 def installed(kubectl: Kubectl) -> list[str]:

@@ -41,6 +41,9 @@ NOTE_LENGTH = 1024
 """Of an event; the API server takes no longer one."""
 
 _OWN_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+#: In which closed TLS connections take leave of the server; whoever ends the loop before leaves their sockets open.
+#: Source: aiohttp's documentation, "Graceful Shutdown".
+_CLOSING_SECONDS = 0.25
 _PATHS = {
     api.KIND: f"/apis/{api.API_VERSION}/namespaces/{{}}/{api.PLURAL}",
     "ControllerRevision": "/apis/apps/v1/namespaces/{}/controllerrevisions",
@@ -153,9 +156,12 @@ class Cluster:
         # Otherwise every request asks the environment for a proxy and a netrc for a password, each in a thread.
         configuration.proxy = configuration.proxy or _proxy(configuration.host)
         configuration.client_session_kwargs = {"trust_env": False, "cookie_jar": aiohttp.DummyCookieJar()}
-        async with ApiClient(configuration) as client:
-            client.user_agent = MANAGER
-            yield cls(client, in_flight=in_flight, may_write=may_write, namespace=namespace)
+        try:
+            async with ApiClient(configuration) as client:
+                client.user_agent = MANAGER
+                yield cls(client, in_flight=in_flight, may_write=may_write, namespace=namespace)
+        finally:
+            await asyncio.sleep(_CLOSING_SECONDS)
 
     async def version(self) -> tuple[int, int]:
         """The API server's major and minor version."""

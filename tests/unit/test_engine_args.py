@@ -131,6 +131,12 @@ REFUSED: dict[str, tuple[list[str], Reason, str]] = {
     "no code of the model's, in so many words": (["--no-trust-remote-code"], Reason.FLAG_REFUSED, "may not be set"),
     "a key for clients": (["--api-key=x"], Reason.FLAG_REFUSED, "spec.engine.apiKeySecretRef"),
     "files of the node's": (["--allowed-local-media-path=/"], Reason.FLAG_REFUSED, "files"),
+    "a template that is the process' secrets": (
+        ["--chat-template=/proc/self/environ"],
+        Reason.FLAG_REFUSED,
+        "may be a template itself, or a file named *.jinja, not '/proc/self/environ'",
+    ),
+    "a template by a way around": (["--chat-template=../x.jinja"], Reason.FLAG_REFUSED, "may be a template itself"),
     "another tokenizer": (["--tokenizer=o/t"], Reason.FLAG_REFUSED, "would not be pinned"),
     "a pooling model": (["--runner=pooling"], Reason.FLAG_REFUSED, "may be one of auto, generate"),
     "weights made up": (["--load-format=dummy"], Reason.FLAG_REFUSED, "--load-format may be one of"),

@@ -27,13 +27,12 @@ from tools.localcluster.processes import Processes, TerminatedByExit
 
 START_SECONDS = 90.0
 POLL_SECONDS = 0.1
+ESTABLISH_SECONDS = 30.0
 ADMIN = "admin"
 LOOPBACK = "127.0.0.1"
 #: Each control plane takes one of these for Services, so that several don't meet on the same machine.
 SERVICE_NETWORKS = ipaddress.ip_network("10.96.0.0/12")
 
-#: ``--for=condition`` fails where there are no conditions yet.
-ESTABLISHED = '--for=jsonpath={.status.conditions[?(@.type=="Established")].status}=True'
 #: Users that are known beside the administrator, with their groups. They may do nothing until a binding says so.
 USERS: Mapping[str, Sequence[str]] = {"operator": (), "nobody": ()}
 
@@ -174,7 +173,7 @@ class ControlPlane:
     def define(self, definition: Path) -> None:
         """Applies a custom resource definition, and waits until the API server serves it."""
         self.kubectl("apply", "--server-side", "-f", str(definition))
-        self.kubectl("wait", ESTABLISHED, "--timeout=30s", "-f", str(definition))
+        wait_established(lambda: json.loads(self.kubectl("get", "-f", str(definition), "-o", "json")))
 
     def apply(self, *objects: Mapping[str, Any]) -> None:
         """Applies objects as the administrator."""
@@ -272,3 +271,21 @@ def free_ports(address: str, count: int) -> list[int]:
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(socket.create_server((address, 0))) for _ in range(count)]
         return [it.getsockname()[1] for it in sockets]
+
+
+def wait_established(read: Callable[[], Mapping[str, Any]]) -> None:
+    """Waits until the API server serves the custom resource definition that ``read`` gets.
+
+    ``kubectl wait`` fails where there are no conditions yet.
+
+    Raises:
+        StartFailed: not within half a minute.
+    """
+    deadline = time.monotonic() + ESTABLISH_SECONDS
+    while True:
+        conditions = (read().get("status") or {}).get("conditions") or []
+        if any((it["type"], it["status"]) == ("Established", "True") for it in conditions):
+            return
+        if time.monotonic() > deadline:
+            raise StartFailed(f"the definition wasn't established after {ESTABLISH_SECONDS:.0f} s: {conditions}")
+        time.sleep(POLL_SECONDS)

@@ -37,7 +37,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 
 {{- define "speculator-operator.subjects" -}}
 - kind: ServiceAccount
-  name: {{ include "speculator-operator.serviceAccountName" . }}
+  name: {{ include "speculator-operator.serviceAccountName" . | quote }}
   namespace: {{ .Release.Namespace }}
 {{- end -}}
 

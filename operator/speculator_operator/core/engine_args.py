@@ -624,6 +624,11 @@ def _merge(into: dict[str, Any], more: Mapping[str, Any]) -> None:
             into[key] = value
 
 
+#: The engine opens what may be a path, whatever is there (the container's secrets are in /proc), and shows its content to
+#: whoever asks for prompts. What has these characters names no file. Source: vllm/renderers/chat_utils.py.
+_TEMPLATE = re.compile(r"(?!.*\.\.)[A-Za-z0-9_./-]+\.jinja|(?s:.*[{}\n].*)")
+
+
 def _permit(argument: Argument, settings: Settings) -> None:
     policy = _policy()
     if argument.name not in policy.allowed and argument.name not in policy.fields:
@@ -638,6 +643,11 @@ def _permit(argument: Argument, settings: Settings) -> None:
         for text in argument.values:
             if text not in values:
                 message = f"{argument.option} may be one of {', '.join(values)}, not {_shown(text)}"
+                raise _refusal(argument.index, message, Reason.FLAG_REFUSED)
+    if argument.name == "--chat-template":
+        for text in argument.values:
+            if not _TEMPLATE.fullmatch(text):
+                message = f"{argument.option} may be a template itself, or a file named *.jinja, not {_shown(text)}"
                 raise _refusal(argument.index, message, Reason.FLAG_REFUSED)
     if (keys := policy.keys.get(argument.name)) is not None:
         given = _dotted(argument) if argument.path else _object(json.loads(_with_human_integers(argument.values[0])))
