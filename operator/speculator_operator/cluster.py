@@ -24,6 +24,7 @@ from urllib.request import getproxies, proxy_bypass
 import aiohttp
 from kubernetes.aio import config
 from kubernetes.aio.client import ApiClient, Configuration
+from yaml import YAMLError
 
 from . import api, metrics
 from .api import Reason
@@ -41,6 +42,8 @@ NOTE_LENGTH = 1024
 """Of an event; the API server takes no longer one."""
 
 _OWN_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+#: What the library raises of a kubeconfig, whatever is in it.
+_UNUSABLE = (config.ConfigException, OSError, ValueError, TypeError, LookupError, AttributeError, YAMLError)
 #: In which closed TLS connections take leave of the server; whoever ends the loop before leaves their sockets open.
 #: Source: aiohttp's documentation, "Graceful Shutdown".
 _CLOSING_SECONDS = 0.25
@@ -149,9 +152,9 @@ class Cluster:
             else:
                 config.load_incluster_config(client_configuration=configuration)
                 namespace = own_namespace() or namespace
-        except config.ConfigException as error:
+        except _UNUSABLE as error:
             where = path or "this isn't a pod, and neither KUBECONFIG nor ~/.kube/config is there"
-            raise NoCluster(f"No cluster to connect to: {where}: {error}") from error
+            raise NoCluster(f"No cluster to connect to: {where}: {' '.join(str(error).split())}") from error
         configuration.connection_pool_maxsize = in_flight
         # Otherwise every request asks the environment for a proxy and a netrc for a password, each in a thread.
         configuration.proxy = configuration.proxy or _proxy(configuration.host)

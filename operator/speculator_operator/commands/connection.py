@@ -71,6 +71,13 @@ def told(error: ClusterError) -> str:
     return words
 
 
+def name(text: str) -> str:
+    """The argument NAME; empty, it would ask for a list."""
+    if not text:
+        raise argparse.ArgumentTypeError("it is empty")
+    return text
+
+
 async def find(cluster: Cluster, namespace: str, name: str) -> dict[str, Any]:
     """The resource of a name.
 

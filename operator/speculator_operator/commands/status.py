@@ -47,7 +47,7 @@ def add(commands: Any) -> None:
         help="show how a resource is, and why",
         description="Shows how a resource is, and why: conditions, recipe, models, pods, acceptance, findings, events.",
     )
-    parser.add_argument("name", metavar="NAME", help="the resource")
+    parser.add_argument("name", metavar="NAME", type=connection.name, help="the resource")
     parser.add_argument("-w", "--watch", action="store_true", help="go on showing it, until interrupted")
     parser.add_argument("--no-exec", action="store_true", help="don't ask in the pods what they have drafted")
     connection.add_options(

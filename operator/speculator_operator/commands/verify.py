@@ -38,7 +38,7 @@ def add(commands: Any) -> None:
         "drafted. Ends with 0 only if all drafted, with 2 if one didn't, with 1 if one couldn't be asked or none is "
         f"Ready. {CAVEAT}",
     )
-    parser.add_argument("name", metavar="NAME", help="the resource")
+    parser.add_argument("name", metavar="NAME", type=connection.name, help="the resource")
     connection.add_options(
         parser,
         rights=(f"get {connection.RESOURCES}", "list pods", "get and create pods/exec"),

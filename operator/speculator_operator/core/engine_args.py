@@ -624,9 +624,16 @@ def _merge(into: dict[str, Any], more: Mapping[str, Any]) -> None:
             into[key] = value
 
 
-#: The engine opens what may be a path, whatever is there (the container's secrets are in /proc), and shows its content to
-#: whoever asks for prompts. What has these characters names no file. Source: vllm/renderers/chat_utils.py.
+#: The engine opens what may be a path, whatever is there (the container's secrets are in /proc), and prompts show it.
+#: What has a brace or a line's end names no file. Source: vllm/renderers/chat_utils.py.
 _TEMPLATE = re.compile(r"(?!.*\.\.)[A-Za-z0-9_./-]+\.jinja|(?s:.*[{}\n].*)")
+
+
+def _check_template(argument: Argument) -> None:
+    for text in argument.values if argument.name == "--chat-template" else ():
+        if not _TEMPLATE.fullmatch(text):
+            message = f"{argument.option} may be a template itself, or a file named *.jinja, not {_shown(text)}"
+            raise _refusal(argument.index, message, Reason.FLAG_REFUSED)
 
 
 def _permit(argument: Argument, settings: Settings) -> None:
@@ -644,17 +651,13 @@ def _permit(argument: Argument, settings: Settings) -> None:
             if text not in values:
                 message = f"{argument.option} may be one of {', '.join(values)}, not {_shown(text)}"
                 raise _refusal(argument.index, message, Reason.FLAG_REFUSED)
-    if argument.name == "--chat-template":
-        for text in argument.values:
-            if not _TEMPLATE.fullmatch(text):
-                message = f"{argument.option} may be a template itself, or a file named *.jinja, not {_shown(text)}"
-                raise _refusal(argument.index, message, Reason.FLAG_REFUSED)
     if (keys := policy.keys.get(argument.name)) is not None:
         given = _dotted(argument) if argument.path else _object(json.loads(_with_human_integers(argument.values[0])))
         for key in given:
             if key not in keys:
                 message = f"{argument.option} may not set {_shown(key)}; it may set {', '.join(sorted(keys))}"
                 raise _refusal(argument.index, message, Reason.FLAG_REFUSED)
+    _check_template(argument)
 
 
 def _allows(settings: Settings, setting: str | None, flag: str) -> bool:
