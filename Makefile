@@ -130,7 +130,7 @@ scan: venv ## Hold what is rendered against checkov and kube-score; each finding
 
 .PHONY: integration
 integration: venv ## Tests against a real kube-apiserver and etcd (built once, or from KUBEBUILDER_ASSETS)
-	$(BIN)/pytest tests/integration
+	$(BIN)/pytest tests/integration --numprocesses=2 --dist=worksteal
 
 .PHONY: scale
 scale: venv ## A thousand resources at once (make integration has two hundred)

@@ -18,6 +18,8 @@ from typing import Any
 
 import pytest
 
+from tools.localcluster.processes import TerminatedByExit
+
 Engine = Callable[[Path, list[Any]], list[Any]]
 ANSWER_SECONDS = 280
 
@@ -39,15 +41,16 @@ def engine() -> Engine:
         environment["PYTHONPATH"] = site
 
     def run(script: Path, batch: list[Any]) -> list[Any]:
-        done = subprocess.run(
-            [python, str(script)],
-            input=json.dumps(batch),
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=ANSWER_SECONDS,
-            check=False,
-        )
+        with TerminatedByExit():  # the engine ends with us, whoever ends us
+            done = subprocess.run(
+                [python, str(script)],
+                input=json.dumps(batch),
+                env=environment,
+                capture_output=True,
+                text=True,
+                timeout=ANSWER_SECONDS,
+                check=False,
+            )
         if done.returncode != 0:
             pytest.fail(f"{script.name} ended with {done.returncode}:\n{done.stderr[-3000:]}")
         answers = json.loads(done.stdout.rstrip().splitlines()[-1])

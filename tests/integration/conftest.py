@@ -1,4 +1,4 @@
-"""A real API server with its controllers and scheduler, and simulated nodes. One of each serves all tests."""
+"""A real API server with its controllers and scheduler, and simulated nodes. Each test process has one of each."""
 
 from __future__ import annotations
 
@@ -13,33 +13,36 @@ from tests.support.engines import Engines
 from tests.support.objectstore import ObjectStoreServer
 from tests.support.operator import grant
 from tests.support.world import DRAFT, VERIFIER, World, files
-from tools.localcluster.binaries import binary
+from tools.localcluster.binaries import BuildFailed, binary
 from tools.localcluster.controlplane import ControlPlane
 from tools.localcluster.simulated import SimulatedNodes
 from tools.testhub import Hub
 
 CRD = Path(__file__).parents[2] / "crds" / "speculators.dev_speculatordeployments.yaml"
 
-PROGRAMS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl", "kwok")
-
-#: The first test that needs the cluster, or the object store, may have to build it.
-FIRST_SECONDS = 3600
+#: A fixture -> what it runs.
+PROGRAMS = {
+    "cluster": ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl", "kwok"),
+    "object_store": ("versitygw",),
+}
 
 
 @pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The tests' own limit holds for the tests; the first one's includes starting, and maybe building, what serves."""
-    for server in ("cluster", "object_store"):
-        first = next((item for item in items if server in getattr(item, "fixturenames", ())), None)
-        if first is not None:
-            first.add_marker(pytest.mark.timeout(FIRST_SECONDS))
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """What the tests run is built before any of them has its time taken: the first time that takes minutes."""
+    if config.option.collectonly:
+        return
+    wanted = {name for item in items for name in getattr(item, "fixturenames", ())}
+    with config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
+        for program in (it for name, programs in PROGRAMS.items() if name in wanted for it in programs):
+            try:
+                binary(program)
+            except BuildFailed as error:
+                raise pytest.UsageError(str(error)) from error
 
 
 @pytest.fixture(scope="session")
-def cluster(pytestconfig: pytest.Config) -> Iterator[ControlPlane]:
-    with pytestconfig.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
-        for name in PROGRAMS:
-            binary(name)  # the first time this takes minutes, and says so
+def cluster() -> Iterator[ControlPlane]:
     with ControlPlane(controllers=True, scheduler=True) as control_plane:
         if CRD.is_file():
             control_plane.define(CRD)
@@ -47,9 +50,7 @@ def cluster(pytestconfig: pytest.Config) -> Iterator[ControlPlane]:
 
 
 @pytest.fixture(scope="session")
-def object_store(pytestconfig: pytest.Config) -> Iterator[ObjectStoreServer]:
-    with pytestconfig.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
-        binary("versitygw")
+def object_store() -> Iterator[ObjectStoreServer]:
     with ObjectStoreServer() as server:
         yield server
 
