@@ -34,7 +34,7 @@ SAME: dict[str, list[str]] = {
     "a short form": ["-tp", "4", "-pp", "2"],
     "a short form with an equals sign": ["-tp=4", "-pp=2"],
     "underscores for dashes": ["--tensor_parallel_size=2", "--max_model_len", "4096", "--enforce_eager"],
-    "underscores in a value stay": ["--served-model-name=a_b_c", "--chat_template=x_y"],
+    "underscores in a value stay": ["--served-model-name=a_b_c", "--chat_template=x_y.jinja"],
     "the last of a repeated flag": ["-tp", "2", "--tensor-parallel-size=8", "--seed=1", "--seed", "2"],
     "a thousand": ["--max-model-len=4k"],
     "a binary thousand": ["--max-model-len", "4K"],
