@@ -9,7 +9,7 @@ import copy
 from typing import Any
 
 from speculator_operator import api
-from speculator_operator.core.render import MANAGER, Manifest
+from speculator_operator.core.render import CONTAINER, MANAGER, Manifest
 
 Name = tuple[str, str, str]
 
@@ -73,6 +73,20 @@ class MemoryCluster:
     async def emit(self, about: Manifest, *, type_: str, reason: str, note: str) -> None:
         del about, type_, reason, note
         self.writes.append("Event")
+
+    def add_pod_of_job(self, job: str, namespace: str, state: dict[str, Any], *, uid: str) -> None:
+        """The pod of a Job whose uid is ``uid``, with its container in a state."""
+        self.objects["Pod", namespace, f"{job}-x"] = {
+            "kind": "Pod",
+            "metadata": {
+                "name": f"{job}-x",
+                "namespace": namespace,
+                "uid": "pod",
+                "labels": {"batch.kubernetes.io/job-name": job},
+                "ownerReferences": [{"kind": "Job", "name": job, "uid": uid, "controller": True}],
+            },
+            "status": {"containerStatuses": [{"name": CONTAINER, "ready": False, "state": state}]},
+        }
 
 
 def _fields(value: Any) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from speculator_operator.api import Reason
 from speculator_operator.cluster import Cluster
 from speculator_operator.core import resolver_report
 from speculator_operator.core.checkpoint import Snapshot
-from speculator_operator.core.render import CONTAINER, Manifest
+from speculator_operator.core.render import Manifest
 from speculator_operator.drafting import Drafting
 from speculator_operator.errors import OperatorError, Refused, Waiting
 from speculator_operator.fetches import Fetches
@@ -78,19 +78,7 @@ class World:
             ended = "Failed" if failure else "Complete"
             job["status"] = {"conditions": [{"type": ended, "status": "True"}]}
             message = resolver_report.packed(failure) if failure else ""
-            self.cluster.objects["Pod", KEY[0], f"{name}-x"] = {
-                "kind": "Pod",
-                "metadata": {
-                    "name": f"{name}-x",
-                    "namespace": KEY[0],
-                    "uid": "pod",
-                    "labels": {"batch.kubernetes.io/job-name": name},
-                    "ownerReferences": [{"kind": "Job", "name": name, "uid": uid, "controller": True}],
-                },
-                "status": {
-                    "containerStatuses": [{"name": CONTAINER, "state": {"terminated": {"message": message}}}],
-                },
-            }
+            self.cluster.add_pod_of_job(name, KEY[0], {"terminated": {"message": message}}, uid=uid)
 
     @property
     def jobs(self) -> list[Manifest]:

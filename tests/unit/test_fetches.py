@@ -11,7 +11,6 @@ from speculator_operator.api import Identity, Reason, Resolved
 from speculator_operator.cluster import Cluster
 from speculator_operator.core import resolver_report
 from speculator_operator.core.fetch_job import fetch_jobs
-from speculator_operator.core.render import CONTAINER
 from speculator_operator.errors import OperatorError, Refused, Waiting
 from speculator_operator.fetches import Fetches
 from speculator_operator.settings import Settings
@@ -54,17 +53,7 @@ class World:
 
     def pod(self, model: Identity, state: dict[str, Any], *, uid: str) -> None:
         name = self.jobs[model.uri]["metadata"]["name"]
-        self.memory.objects["Pod", KEY[0], f"{name}-x"] = {
-            "kind": "Pod",
-            "metadata": {
-                "name": f"{name}-x",
-                "namespace": KEY[0],
-                "uid": "pod",
-                "labels": {"batch.kubernetes.io/job-name": name},
-                "ownerReferences": [{"kind": "Job", "name": name, "uid": uid, "controller": True}],
-            },
-            "status": {"containerStatuses": [{"name": CONTAINER, "ready": False, "state": state}]},
-        }
+        self.memory.add_pod_of_job(name, KEY[0], state, uid=uid)
 
 
 async def test_each_model_has_a_job_that_is_waited_for_and_made_once() -> None:
