@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.operator import grant
+from tests.support.operator import grant, revoke
 from tests.support.realworld import World
 from tools.localcluster.controlplane import ControlPlane
 from tools.localcluster.node import Node, NodeUnavailable, check_machine
@@ -55,8 +55,9 @@ def real_cluster() -> Iterator[RealCluster]:
 
 @pytest.fixture(scope="module")
 def undefined(real_cluster: RealCluster) -> Iterator[None]:
-    """While a module's tests run, the cluster knows nothing of the resource, so that the chart can bring it."""
+    """While a module's tests run, the cluster knows nothing of the operator, so that the chart can bring all of it."""
     control_plane = real_cluster.control_plane
+    revoke(control_plane)
     definition = ("crd", CRD.stem.partition("_")[2] + ".speculators.dev", "--ignore-not-found", "--timeout=60s")
     control_plane.kubectl("delete", *definition)
     yield

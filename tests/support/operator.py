@@ -50,6 +50,12 @@ def grant(cluster: ControlPlane, namespace: str | None = None) -> None:
     cluster.apply(*(document for document in roles if document["kind"] in kinds))
 
 
+def revoke(cluster: ControlPlane) -> None:
+    """Takes the rights of ``grant`` away again, if they were given: the chart brings its own of the same names."""
+    names = [f"{it['kind']}/{it['metadata']['name']}" for it in shipped() if it["kind"].startswith("Cluster")]
+    cluster.kubectl("delete", "--ignore-not-found", *names)
+
+
 class Operator:
     """``speculator-operator run`` between ``with`` and its end; ``start`` and ``kill`` in between as one likes."""
 
