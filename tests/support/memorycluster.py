@@ -15,11 +15,14 @@ Name = tuple[str, str, str]
 
 
 class MemoryCluster:
-    """As ``cluster.Cluster``, as far as a pass uses it. ``writes`` are the kinds that were written, in order."""
+    """As ``cluster.Cluster``, as far as a pass uses it. ``writes`` are the kinds that were to be written, in order, and
+    ``failing`` is what the API server has against some."""
 
     def __init__(self, resource: Manifest) -> None:
         self.objects: dict[Name, Manifest] = {}
         self.writes: list[str] = []
+        self.failing: dict[str, Exception] = {}
+        self._version = 0
         metadata = resource["metadata"]
         self.objects[api.KIND, metadata["namespace"], metadata["name"]] = resource
 
@@ -44,17 +47,20 @@ class MemoryCluster:
         ]
 
     async def apply(self, manifest: Manifest) -> Manifest:
-        metadata = manifest["metadata"]
-        self.writes.append(manifest["kind"])
+        kind, metadata = manifest["kind"], manifest["metadata"]
+        self.writes.append(kind)
+        if kind in self.failing:
+            raise self.failing[kind]
+        self._version += 1
         made = copy.deepcopy(manifest)
         made["metadata"] |= {
-            "uid": f"{manifest['kind']}-{metadata['name']}",
-            "resourceVersion": str(len(self.writes)),
+            "uid": f"{kind}-{metadata['name']}",
+            "resourceVersion": str(self._version),
             "creationTimestamp": "2026-01-01T00:00:00Z",
             "generation": 1,
             "managedFields": [{"manager": MANAGER, "operation": "Apply", "fieldsV1": _fields(manifest)}],
         }
-        self.objects[manifest["kind"], metadata["namespace"], metadata["name"]] = made
+        self.objects[kind, metadata["namespace"], metadata["name"]] = made
         return copy.deepcopy(made)
 
     async def apply_status(self, manifest: Manifest, *, read: Manifest) -> Manifest:

@@ -2,74 +2,38 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
 from speculator_operator.api import Reason
-from speculator_operator.cluster import Cluster
 from speculator_operator.core import resolver_report
 from speculator_operator.core.checkpoint import Snapshot
 from speculator_operator.core.render import Manifest
-from speculator_operator.drafting import Drafting
 from speculator_operator.errors import OperatorError, Refused, Waiting
-from speculator_operator.fetches import Fetches
 from speculator_operator.jobs import LOOK_SECONDS
 from speculator_operator.reconciler import Reconciler
 from speculator_operator.reference import Reference
-from speculator_operator.scrape import Scraper
-from speculator_operator.settings import Settings
-from speculator_operator.sources import Sources
 from tests.support import inputs
-from tests.support.memorycluster import MemoryCluster
-from tests.support.world import VERIFIER
+from tests.support.passes import AGAIN, KEY, Passes
 
-KEY = ("models", inputs.NAME)
-AGAIN = 600.0
+IMAGE = "registry.example/speculator-operator:0.1.0"
 
 
-class World:
-    """One resource, of a regular model. Passes are made when they are asked for."""
+class World(Passes):
+    """A regular model, and a claim."""
 
     def __init__(self, **spec: Any) -> None:
-        self.now = 0.0
         self.hub_is_down = False
-        body = inputs.resource({"cache": {"claim": "weights"}, **spec})
-        body["metadata"] |= {"namespace": KEY[0], "uid": "1", "generation": 1}
-        self.body = body
-        self.cluster = MemoryCluster(body)
-        self.reconciler = self.operator()
+        super().__init__({"model": {"uri": inputs.URI}, "cache": {"claim": "weights"}, **spec})
 
     def operator(self, **settings: Any) -> Reconciler:
-        """A new one, which knows nothing of what the one before it did."""
-        cluster = cast("Cluster", self.cluster)
-        image = "registry.example/speculator-operator:0.1.0"
-        configured = Settings(**{"reread_interval": AGAIN, "resolver_image": image, **settings})
-        return Reconciler(
-            cluster=cluster,
-            sources=Sources(cluster, self.read, configured),
-            fetches=Fetches(cluster, configured),
-            drafting=Drafting(cast("Scraper", None), window=300, clock=lambda: self.now, changed=lambda _: None),
-            pods=lambda _: set(),
-            changed=lambda _: None,
-            settings=configured,
-            clock=lambda: self.now,
-        )
+        return super().operator(**{"resolver_image": IMAGE, **settings})
 
     async def read(self, reference: Reference, *, max_age: float = 0.0) -> Snapshot:
-        del max_age
         if self.hub_is_down:
             raise Waiting(Reason.HUB_UNAVAILABLE, "it is down", retry_after=30)
-        return Snapshot(reference.uri, "c" * 40, VERIFIER, {"config.json": 700, "model.safetensors": 2**30})
-
-    def change(self, **spec: Any) -> None:
-        """A change of the spec by its user."""
-        self.body["spec"] |= spec
-        self.body["metadata"]["generation"] += 1
-
-    async def passes(self) -> float | None:
-        self.cluster.writes.clear()
-        return await self.reconciler.reconcile(KEY)
+        return await super().read(reference, max_age=max_age)
 
     def end(self, failure: OperatorError | None = None) -> None:
         """Has the Jobs end, well or with a failure that their pods report."""
@@ -97,15 +61,11 @@ class World:
         mounts = deployment["spec"]["template"]["spec"]["containers"][0]["volumeMounts"]
         return str(next((mount["subPath"] for mount in mounts if "subPath" in mount), ""))
 
-    def said(self, type_: str) -> tuple[str, str]:
-        (found,) = (it for it in self.cluster.status["conditions"] if it["type"] == type_)
-        return found["status"], found["reason"]
-
     async def serves(self) -> None:
-        await self.passes()
+        await self.reconcile()
         self.end()
-        await self.passes()
-        await self.passes()
+        await self.reconcile()
+        await self.reconcile()
 
 
 @pytest.fixture
@@ -114,20 +74,20 @@ def world() -> World:
 
 
 async def test_the_pin_and_the_job_come_first_and_the_deployment_when_the_job_is_complete(world: World) -> None:
-    assert await world.passes() == LOOK_SECONDS
+    assert await world.reconcile() == LOOK_SECONDS
     assert world.cluster.writes == ["ControllerRevision", "Job", "status", "Event"]
     assert (world.said("Resolved"), world.said("Reconciling")) == (("True", "Resolved"), ("True", "Fetching"))
     assert "revision" not in world.cluster.status["resolved"]
-    await world.passes()
+    await world.reconcile()
     assert (world.cluster.writes, world.served) == ([], None)
     world.end()
-    await world.passes()
+    await world.reconcile()
     assert world.cluster.writes[:3] == ["Service", "NetworkPolicy", "Deployment"]
     assert world.cluster.status["resolved"]["revision"].startswith(f"{inputs.NAME}-")
     assert world.served
-    await world.passes()
+    await world.reconcile()
     assert (world.cluster.writes, world.jobs) == (["deleted Job"], [])
-    await world.passes()
+    await world.reconcile()
     assert world.cluster.writes == []
 
 
@@ -135,9 +95,9 @@ async def test_once_it_serves_no_pass_asks_for_a_job_whoever_makes_it(world: Wor
     await world.serves()
     world.reconciler = world.operator(resolver_image="registry.example/speculator-operator:0.2.0", fetch_timeout=60)
     world.change(replicas=7)
-    await world.passes()
+    await world.reconcile()
     assert world.cluster.writes == ["Deployment", "status"]
-    assert world.cluster.objects["Deployment", *KEY]["spec"]["replicas"] == 7
+    assert world.deployment["spec"]["replicas"] == 7
 
 
 async def test_a_deployment_that_is_deleted_by_hand_comes_back_at_once(world: World) -> None:
@@ -145,7 +105,7 @@ async def test_a_deployment_that_is_deleted_by_hand_comes_back_at_once(world: Wo
     served = world.served
     del world.cluster.objects["Deployment", *KEY]
     world.reconciler = world.operator()
-    await world.passes()
+    await world.reconcile()
     assert (world.served, world.jobs) == (served, [])
 
 
@@ -153,61 +113,61 @@ async def test_what_serves_is_looked_after_while_something_else_is_fetched(world
     await world.serves()
     served, resolved = world.served, world.cluster.status["resolved"]
     world.change(model={"uri": "org/other"}, replicas=5)
-    await world.passes()
+    await world.reconcile()
     assert (world.served, world.fetched) == (served, ["org/other"])
-    assert world.cluster.objects["Deployment", *KEY]["spec"]["replicas"] == 5
+    assert world.deployment["spec"]["replicas"] == 5
     assert (world.said("Resolved"), world.cluster.status["resolved"]) == (("True", "Resolved"), resolved)
     del world.cluster.objects["Deployment", *KEY]
-    await world.passes()
+    await world.reconcile()
     assert world.served == served
     world.end()
-    await world.passes()
+    await world.reconcile()
     assert world.served not in (served, None)
     assert world.cluster.status["resolved"]["verifier"]["uri"] == "org/other"
 
 
 async def test_what_was_never_fetched_is_never_applied_though_its_successor_can_t_be_read(world: World) -> None:
-    await world.passes()
+    await world.reconcile()
     world.change(model={"uri": "org/other"})
     world.hub_is_down = True
     world.reconciler = world.operator()
-    await world.passes()
+    await world.reconcile()
     assert world.said("Reconciling") == ("True", "HubUnavailable")
     assert world.served is None
 
 
 async def test_jobs_of_what_nobody_wants_any_more_are_deleted(world: World) -> None:
-    await world.passes()
+    await world.reconcile()
     world.change(model={"uri": "org/other"})
-    await world.passes()
+    await world.reconcile()
     assert world.fetched == ["org/other"]
     world.change(cache=None)
-    await world.passes()
+    await world.reconcile()
     assert (world.jobs, world.served) == ([], "")
 
 
 async def test_a_failure_that_a_person_has_to_mend_is_told_until_it_is_tried_again(world: World) -> None:
-    await world.passes()
+    await world.reconcile()
     world.end(Refused(Reason.VOLUME_UNUSABLE, "it is full"))
-    assert await world.passes() == AGAIN
+    assert await world.reconcile() == AGAIN
     assert (world.said("Stalled"), world.said("Resolved")) == (("True", "VolumeUnusable"), ("True", "Resolved"))
     world.now += 10
-    assert await world.passes() == AGAIN - 10
+    assert await world.reconcile() == AGAIN - 10
     assert (world.cluster.writes, world.jobs) == ([], [])
     world.now += AGAIN
-    assert await world.passes() == LOOK_SECONDS
+    assert await world.reconcile() == LOOK_SECONDS
     assert world.said("Reconciling") == ("True", "Fetching")
     world.end()
-    await world.passes()
+    await world.reconcile()
     assert world.served
 
 
 async def test_a_failure_that_may_end_by_itself_is_tried_again_after_longer_and_longer(world: World) -> None:
     waits = []
     for _ in range(4):
-        await world.passes()
+        await world.reconcile()
         world.end(Waiting(Reason.HUB_UNAVAILABLE, "it is down", retry_after=30))
-        wait = await world.passes()
+        wait = await world.reconcile()
         assert wait is not None
         waits.append(wait)
         world.now += wait
@@ -217,14 +177,14 @@ async def test_a_failure_that_may_end_by_itself_is_tried_again_after_longer_and_
 
 async def test_a_claim_that_is_filled_ahead_of_time_starts_no_pod() -> None:
     world = World(suspend=True)
-    await world.passes()
+    await world.reconcile()
     assert world.fetched
     world.end()
-    await world.passes()
-    assert world.cluster.objects["Deployment", *KEY]["spec"]["replicas"] == 0
+    await world.reconcile()
+    assert world.deployment["spec"]["replicas"] == 0
 
 
 async def test_without_an_image_for_jobs_the_installation_is_named(world: World) -> None:
     world.reconciler = world.operator(resolver_image=None)
-    await world.passes()
+    await world.reconcile()
     assert (world.said("Stalled"), world.said("Resolved")) == (("True", "ResolverUnset"), ("True", "Resolved"))

@@ -2,64 +2,33 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 import pytest
 
 from speculator_operator.api import Reason
-from speculator_operator.cluster import Cluster
 from speculator_operator.core.checkpoint import Snapshot
-from speculator_operator.drafting import Drafting
 from speculator_operator.errors import OperatorError, Refused, Waiting
-from speculator_operator.fetches import Fetches
-from speculator_operator.reconciler import Reconciler
 from speculator_operator.reference import Reference
-from speculator_operator.scrape import Scraper
-from speculator_operator.settings import Settings
-from speculator_operator.sources import Sources
-from speculator_operator.workqueue import Key
-from tests.support import inputs
-from tests.support.memorycluster import MemoryCluster
+from tests.support.passes import Passes
 
-KEY = ("models", inputs.NAME)
 DOWN = Waiting(Reason.HUB_UNAVAILABLE, "the hub is down", retry_after=30)
 THROTTLED = Waiting(Reason.HUB_THROTTLED, "later", retry_after=90)
 GONE = Refused(Reason.MODEL_NOT_FOUND, "it is gone")
 
 
-class World:
-    """One resource, whose model can't be read because of ``problem``. Passes are made when they are asked for."""
+class World(Passes):
+    """One resource, whose model can't be read because of ``problem``."""
 
-    def __init__(self) -> None:
-        self.problem: OperatorError = DOWN
-        self.now = 0.0
-        self.reads = 0
-        self.woken: list[Key] = []
-        body = inputs.resource({})
-        body["metadata"] |= {"namespace": KEY[0], "uid": "1", "generation": 1}
-        cluster = cast("Cluster", MemoryCluster(body))
-        settings = Settings(reread_interval=600)
-        self.reconciler = Reconciler(
-            cluster=cluster,
-            sources=Sources(cluster, self.read, settings),
-            fetches=Fetches(cluster, settings),
-            drafting=Drafting(cast("Scraper", None), window=300, clock=lambda: self.now, changed=lambda _: None),
-            pods=lambda _: set(),
-            changed=self.woken.append,
-            settings=settings,
-            clock=lambda: self.now,
-        )
+    problem: OperatorError = DOWN
 
     async def read(self, reference: Reference, *, max_age: float = 0.0) -> Snapshot:
-        del reference, max_age
-        self.reads += 1
+        await super().read(reference, max_age=max_age)
         raise self.problem
 
     async def waits(self, passes: int) -> list[float]:
         """How long each of so many passes asks to be left alone; the next one comes then."""
         waits = []
         for _ in range(passes):
-            wait = await self.reconciler.reconcile(KEY)
+            wait = await self.reconcile()
             assert wait is not None
             waits.append(wait)
             self.now += wait
@@ -90,9 +59,9 @@ async def test_another_failure_begins_anew() -> None:
 
 async def test_whoever_wakes_it_in_between_causes_no_try() -> None:
     world = World()
-    await world.reconciler.reconcile(KEY)
+    await world.reconcile()
     world.now += 10
-    assert await world.reconciler.reconcile(KEY) == 20
+    assert await world.reconcile() == 20
     assert world.reads == 1
 
 

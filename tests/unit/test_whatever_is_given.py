@@ -11,7 +11,7 @@ import copy
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, event, given, settings
@@ -19,24 +19,17 @@ from hypothesis import strategies as st
 
 from speculator_operator import api
 from speculator_operator.api import Reason
-from speculator_operator.cluster import Cluster
 from speculator_operator.core.checkpoint import Snapshot
 from speculator_operator.core.config_file import parsed
-from speculator_operator.drafting import Drafting
-from speculator_operator.fetches import Fetches
-from speculator_operator.reconciler import Reconciler
 from speculator_operator.reference import Reference
-from speculator_operator.scrape import Scraper
-from speculator_operator.settings import Settings
-from speculator_operator.sources import Sources
 from tests.support import inputs
 from tests.support.memorycluster import MemoryCluster
+from tests.support.passes import Passes
 
 RECIPES = {
     path.stem: json.loads(path.read_text()) for path in (Path(__file__).parents[1] / "data" / "recipes").iterdir()
 }
 VERIFIERS = {name: config for name, config in RECIPES.items() if "speculators_config" not in config}
-KEY = ("models", inputs.NAME)
 SPECS = [*inputs.GOOD.values(), *(spec for _, spec in inputs.BAD.values())]
 
 JSON = st.recursive(
@@ -75,50 +68,33 @@ def bent(draw: st.DrawFn, values: list[Any]) -> Any:
     return value
 
 
-class Unwatched:
-    """There are no pods, so nobody asks one for its metrics."""
+class World(Passes):
+    """A resource whose models' configs are ``configs``; of those that are named there not, the one of no name."""
 
-    async def metrics(self, address: str, port: int) -> str:
-        raise AssertionError(f"asked {address}:{port}")
+    def __init__(self, spec: Any, configs: Mapping[str, Any]) -> None:
+        self.configs = configs
+        super().__init__(spec, resolver_image="registry.example/speculator-operator:test")
+        self.body["spec"] = spec
+
+    async def read(self, reference: Reference, *, max_age: float = 0.0) -> Snapshot:
+        del max_age
+        body = json.dumps(self.configs.get(reference.uri, self.configs[""])).encode()
+        return Snapshot(reference.uri, "c" * 40, parsed(body, reference.uri), {"model.safetensors": 2**30})
 
 
 def passes(spec: Any, configs: Mapping[str, Any]) -> MemoryCluster:
     """Two passes over a resource; the second one writes nothing."""
+    world = World(spec, configs)
 
-    async def read(reference: Reference, /, *, max_age: float) -> Snapshot:
-        del max_age  # nothing changes
-        body = json.dumps(configs.get(reference.uri, configs[""])).encode()
-        return Snapshot(reference.uri, "c" * 40, parsed(body, reference.uri), {"model.safetensors": 2**30})
-
-    body = {
-        "apiVersion": api.API_VERSION,
-        "kind": api.KIND,
-        "metadata": {"name": inputs.NAME, "namespace": KEY[0], "uid": "1", "generation": 1},
-        "spec": spec,
-    }
-    cluster = MemoryCluster(body)
-    configured = Settings(resolver_image="registry.example/speculator-operator:test")
-    real = cast("Cluster", cluster)
-    reconciler = Reconciler(
-        cluster=real,
-        sources=Sources(real, read, configured),
-        fetches=Fetches(real, configured),
-        drafting=Drafting(cast("Scraper", Unwatched()), window=300, clock=lambda: 0.0, changed=lambda _: None),
-        pods=lambda _: set(),
-        changed=lambda _: None,
-        settings=configured,
-        clock=lambda: 0.0,
-    )
-
-    async def twice() -> int:
-        await reconciler.reconcile(KEY)
-        written = len(cluster.writes)
-        await reconciler.reconcile(KEY)
+    async def twice() -> list[str]:
+        await world.reconcile()
+        written = list(world.cluster.writes)
+        await world.reconcile()
+        assert world.cluster.writes == []
         return written
 
-    written = asyncio.run(twice())
-    assert cluster.writes[written:] == []
-    return cluster
+    world.cluster.writes[:] = asyncio.run(twice())
+    return world.cluster
 
 
 def holds(cluster: MemoryCluster) -> None:
