@@ -172,8 +172,9 @@ async def fill(
             else:
                 await _bring(name, download, chunks, progress)
 
-    await asyncio.to_thread(download.begin)
+    begun = asyncio.ensure_future(asyncio.to_thread(download.begin))
     try:
+        await asyncio.shield(begun)
         missing = await asyncio.to_thread(download.missing)
         progress = _Progress(sum(files[name] for name in missing), say)
         say(f"Fetching {uri} at {revision}: {len(missing)} files, {amount(progress.total)}.")
@@ -188,6 +189,7 @@ async def fill(
             raise failures.exceptions[0] from None
         await asyncio.to_thread(download.finish)
     finally:
+        await asyncio.gather(begun, return_exceptions=True)  # its thread goes on, whoever is told to end
         download.end()
     say(f"{uri} is fetched.")
 

@@ -425,7 +425,10 @@ def test_a_fetch_that_is_told_to_end_says_so_and_leaves_nothing_in_part(hub: Hub
         text=True,
     )
     try:
-        eventually(lambda: sum("/resolve/" in request.path for request in list(hub.requests)) or list(into.glob(".p*")))
+        eventually(
+            lambda: sum("/resolve/" in request.path for request in list(hub.requests)) or list(into.glob(".p*")),
+            within=60,
+        )
         process.terminate()
         _, said = process.communicate(timeout=30)
     finally:
