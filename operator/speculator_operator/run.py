@@ -40,6 +40,8 @@ from .workqueue import Key, WorkQueue
 WAIT_SECONDS = 5.0
 #: No pass takes so long: each of its requests is bounded, and so is how long it waits for models.
 STUCK_SECONDS = 600.0
+#: What passes wait for watches when this replica begins to lead.
+LISTEN_SECONDS = 30.0
 #: From being told to end until the process does, whatever still holds it up.
 END_SECONDS = 10.0
 #: Whether the API server answers is asked at most so often, and for so long.
@@ -254,7 +256,7 @@ class _Process:
             )
             self._lead = _Lead(queue, watches, reconciler)
             working = [
-                asyncio.create_task(queue.run(reconciler.reconcile, settings.workers)),
+                asyncio.create_task(_passes(queue, reconciler, settings.workers, watches)),
                 asyncio.create_task(drafting.watch(settings.scrape_interval)),
                 asyncio.create_task(handlers.resync(queue, watched, settings.resync_interval)),
                 *([asyncio.create_task(election.hold())] if election else []),
@@ -278,6 +280,19 @@ class _Process:
                     await election.release()
                 await _cancel(watching)
             raise RuntimeError("The watches have ended by themselves")
+
+
+async def _passes(queue: WorkQueue[Key], reconciler: Reconciler, workers: int, watches: Watches) -> None:
+    """Runs passes until it is cancelled, the first one once all watches listen.
+
+    A child that went after a pass had read it, and before its watch's first list, would be missed by both.
+    """
+    try:
+        await watches.listening(LISTEN_SECONDS)
+    except TimeoutError:
+        silent = ", ".join(name for name, answered in watches.answered.items() if answered is None)
+        log.warning("Begins without what these watches would tell: %s", silent)
+    await queue.run(reconciler.reconcile, workers)
 
 
 async def _cancel(*tasks: asyncio.Task[None]) -> None:

@@ -8,6 +8,7 @@ whatever its task looks like, and one that was answered in that time is listenin
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Callable, Collection, Mapping
 from types import SimpleNamespace
@@ -26,6 +27,7 @@ class Watches:
         self.begun = clock()
         self._asked: dict[str, float | None] = dict.fromkeys(sorted(expected))
         self._answered: dict[str, float | None] = dict.fromkeys(sorted(expected))
+        self._listening = asyncio.Event()
 
     @property
     def asked(self) -> Mapping[str, float | None]:
@@ -36,6 +38,15 @@ class Watches:
     def answered(self) -> Mapping[str, float | None]:
         """When each last got to hear of changes; None for never. That follows the first list."""
         return self._answered
+
+    async def listening(self, within: float) -> None:
+        """Returns once each watch has got its first list and listens to what follows, or after so many seconds.
+
+        Raises:
+            TimeoutError: not every one does; ``answered`` says which.
+        """
+        async with asyncio.timeout(within):
+            await self._listening.wait()
 
     def trace(self) -> aiohttp.TraceConfig:
         """For a session whose requests are those of the watches."""
@@ -49,6 +60,8 @@ class Watches:
             changes = request.url.query.get("watch") == "true"
             if changes and request.response.status == 200 and (watch := self._watch(request.url)):
                 self._answered[watch] = self._clock()
+                if None not in self._answered.values():
+                    self._listening.set()
 
         trace.on_request_start.append(begins)
         trace.on_request_end.append(ends)

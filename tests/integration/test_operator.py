@@ -9,12 +9,15 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from speculator_operator import api
+from speculator_operator.handlers import CHILDREN
 from tests.support.apiproxy import ApiProxy
 from tests.support.eventually import eventually
 from tests.support.operator import Operator, free_port, grant
@@ -392,6 +395,59 @@ def test_a_second_pass_writes_nothing_and_lists_nothing(world: World, proxy: Api
         assert operator.running
         assert proxy.writes() == []
         assert proxy.lists() == []
+
+
+def test_no_pass_begins_before_everything_is_listed(world: World, proxy: ApiProxy) -> None:
+    world.apply()
+    with world.operator(server=proxy.url):
+        eventually(proxy.writes)
+    requests = list(proxy.requests)
+    first = next(number for number, request in enumerate(requests) if request.resource == (api.PLURAL, "a"))
+    listed = {request.resource[0] for request in requests[:first] if len(request.resource) == 1}
+    assert {api.PLURAL, *(plural for *_, plural in CHILDREN)} <= listed
+
+
+@contextmanager
+def webhook_that_nobody_answers(world: World) -> Iterator[None]:
+    """For Deployments of the world's namespace."""
+    webhook = {
+        "apiVersion": "admissionregistration.k8s.io/v1",
+        "kind": "ValidatingWebhookConfiguration",
+        "metadata": {"name": f"nobody-{world.namespace}"},
+        "webhooks": [
+            {
+                "name": "nobody.example.com",
+                "clientConfig": {"url": "https://127.0.0.1:9/"},
+                "rules": [
+                    {"apiGroups": ["apps"], "apiVersions": ["v1"], "operations": ["*"], "resources": ["deployments"]}
+                ],
+                "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": world.namespace}},
+                "failurePolicy": "Fail",
+                "sideEffects": "None",
+                "admissionReviewVersions": ["v1"],
+            }
+        ],
+    }
+    world.cluster.apply(webhook)
+    try:
+        yield
+    finally:
+        world.cluster.kubectl("delete", "validatingwebhookconfiguration", f"nobody-{world.namespace}")
+
+
+def test_what_keeps_passes_from_their_end_is_told_of_until_it_is_mended(world: World) -> None:
+    world.apply()
+    with world.operator(patch="from speculator_operator import reconciler\nreconciler.SAID_AFTER_SECONDS = 1.0"):
+        world.ready()
+        with webhook_that_nobody_answers(world):
+            world.kubectl("patch", "spd", "a", "--type=merge", "-p", '{"spec": {"replicas": 2}}')
+            failing = ("Unknown", "ReconcileFailed")
+            world.becomes(Reconciling=("True", "ReconcileFailed"), SpeculationActive=failing, Available=failing)
+            (ready,) = (it for it in world.get("spd")["status"]["conditions"] if it["type"] == "Ready")
+            assert "nobody.example.com" in ready["message"]
+            assert world.conditions()["Resolved"] == ("True", "Resolved")
+        world.ready()
+        world.becomes(SpeculationActive=("True", "Drafting"))
 
 
 def test_an_operator_that_is_there_before_its_definition_waits_for_it(hub: Hub, tmp_path: Path) -> None:

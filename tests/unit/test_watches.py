@@ -56,6 +56,15 @@ async def test_lists_and_watches_are_asked_for_and_only_watches_bring_changes(wo
         assert (world.watches.asked["pods in n"], world.watches.answered["pods in n"]) == (3.0, 2.0)
 
 
+async def test_they_listen_once_each_was_answered(world: World, url: str) -> None:
+    async with aiohttp.ClientSession(trace_configs=[world.watches.trace()]) as session:
+        for path in (ALL, ONE, "/apis/batch/v1/namespaces/n/jobs"):
+            with pytest.raises(TimeoutError):
+                await world.watches.listening(0)
+            await (await session.get(f"{url}{path}?watch=true")).read()
+    await world.watches.listening(0)
+
+
 async def test_what_nobody_expects_is_passed_over(world: World, url: str) -> None:
     async with aiohttp.ClientSession(trace_configs=[world.watches.trace()]) as session:
         for path in ("/api/v1/namespaces/other/pods", "/api/v1/pods", "/apis", "/", f"{ONE}/a", f"{ONE}/a/log"):
