@@ -68,14 +68,12 @@ _STDIN, _STDOUT, _STDERR, _OUTCOME = 0, 1, 2, 3
 
 _REQUESTS = metrics.counter(families.REQUESTS)
 
-log = logging.getLogger(__name__)
-
-
 #: Some distributions' minor version is ``30+``.
 _DIGITS = re.compile(r"\d{1,4}")
-
 #: Server-side apply of a field that the kind doesn't have is answered as if it were the server's own fault.
 _UNTYPED = "failed to create typed patch object"
+
+log = logging.getLogger(__name__)
 
 
 class ClusterError(OSError):
@@ -368,8 +366,7 @@ class Cluster:
                 raise Unreachable(f"{what}: {type(error).__name__}: {error}") from error
         _REQUESTS.labels(str(status), method).inc()
         if status < 300:
-            answer: Manifest = json.loads(content)
-            return answer
+            return _object(content, what)
         if status == 404 and missing:
             return None
         said = _message(content)
@@ -443,13 +440,23 @@ async def _output(socket: aiohttp.ClientWebSocketResponse, what: str) -> str:
         elif channel == _STDERR:
             complaint += data
         elif channel == _OUTCOME:
-            if json.loads(data).get("status") == "Success":
+            if _object(data, what).get("status") == "Success":
                 return printed.decode(errors="replace")
             words = complaint.decode(errors="replace").strip() or _message(data)
             raise ClusterError(f"{what}: {words[-300:]}")
         if len(printed) + len(complaint) > MAX_OUTPUT_BYTES:
             raise ClusterError(f"{what}: it prints more than {MAX_OUTPUT_BYTES} bytes")
     raise ClusterError(f"{what}: the connection ended before the command did")
+
+
+def _object(content: bytes, what: str) -> Manifest:
+    try:
+        found = json.loads(content)
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):  # a proxy's page, say
+        raise ClusterError(f"{what}: what answers is no API server: {content[:200]!r}")
+    return found
 
 
 def _message(content: bytes) -> str:

@@ -20,7 +20,7 @@ class Client:
     def __init__(self, answer: object) -> None:
         self.sent: list[str] = []
         self.status = 200
-        self._answer = answer
+        self.content = json.dumps(answer).encode()
 
     async def param_serialize(self, method: str, path: str, **_: Any) -> tuple[str, str]:
         return method, path
@@ -30,7 +30,7 @@ class Client:
         return self
 
     async def read(self) -> bytes:
-        return json.dumps(self._answer).encode()
+        return self.content
 
 
 def connected(answer: object, *, may_write: bool) -> tuple[Cluster, Client]:
@@ -70,4 +70,12 @@ async def test_a_version_is_read(case: str, answer: object, expected: tuple[int,
 async def test_what_is_no_version_is_an_error(answer: object) -> None:
     cluster, _ = connected(answer, may_write=False)
     with pytest.raises(ClusterError, match="is no version"):
+        await cluster.version()
+
+
+@pytest.mark.parametrize("page", [b"<html>Sign in</html>", b"[]", b""])
+async def test_what_is_no_api_server_s_answer_is_an_error(page: bytes) -> None:
+    cluster, client = connected({}, may_write=True)
+    client.content = page
+    with pytest.raises(ClusterError, match=r"GET /version: what answers is no API server"):
         await cluster.version()
