@@ -144,6 +144,11 @@ class Reason(StrEnum):
 
     See whether the operator can reach the pods' port: a NetworkPolicy, a service mesh, or an operator that runs
     outside the cluster. `kubectl speculator verify NAME` asks from inside the pods."""
+    UNVERIFIED = "Unverified"
+    """``spec.speculation.verification`` is ``Off``, and a ready pod's engine has verified no draft yet: it may only be
+    idle.
+
+    Run `kubectl speculator verify NAME`, or set it to ``Report`` or ``Required``, so that each new pod is asked."""
     NOT_PROVEN = "NotProven"
     """New pods did not prove within the progress deadline that they draft (or, by mode, that they serve).
 
@@ -163,6 +168,11 @@ class Reason(StrEnum):
     """The API server refuses an object that the resource asks for (invalid, forbidden, over quota).
 
     The message is the API server's own. Mend what it names: the spec, the namespace's quota, or a policy."""
+    RECONCILE_FAILED = "ReconcileFailed"
+    """The operator's passes over the resource have failed for a while, and are tried again.
+
+    The message has the last error: a webhook that doesn't answer, a right that the operator lacks, an API server in
+    trouble. Mend what it names; the operator's log has more. What serves goes on serving."""
     PREDECESSOR_LEAVING = "PredecessorLeaving"
     """A deleted resource of the same name still has objects that the garbage collector has not removed.
 
@@ -1246,6 +1256,10 @@ class SpeculatorDeploymentSpec(_Model):
     template: Template = Template()
     """More about the pods."""
 
+    @property
+    def pods_wanted(self) -> int:
+        return 0 if self.suspend else self.replicas
+
 
 def secret_references(part: object, path: str = "spec") -> Iterator[tuple[str, str]]:
     """(field, name) of every Secret that a spec names, whatever for."""
@@ -1260,7 +1274,7 @@ def secret_references(part: object, path: str = "spec") -> Iterator[tuple[str, s
 
 
 class SpeculatorDeployment(BaseModel):
-    """One resource, parsed: identity and spec. What the operator said of it before is only ever compared, not read."""
+    """One resource, parsed: identity and spec."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -1400,7 +1414,14 @@ class Condition(_Model):
     """Why, and what to do."""
 
 
-class Identity(_Model):
+class _Kept(_Model):
+    """A part of what is stored in ControllerRevisions, by this release and others: fields are added with a default,
+    none is renamed, and one that a later release has added is passed over."""
+
+    model_config = ConfigDict(extra="ignore")
+
+
+class Identity(_Kept):
     uri: Annotated[str, Field(max_length=1024)]
     """The repository."""
     revision: Word | None = None
@@ -1417,9 +1438,7 @@ class Severity(StrEnum):
     """It may fail, or disappoint."""
 
 
-class Finding(_Model):
-    model_config = ConfigDict(extra="ignore")  # it is stored in ControllerRevisions, as a part of what was resolved
-
+class Finding(_Kept):
     severity: Word
     """Error or Warning."""
     reason: Word
@@ -1449,7 +1468,7 @@ class Finding(_Model):
         return words if self.field is None or self.field in words else f"{self.field}: {words}"
 
 
-class Origin(_Model):
+class Origin(_Kept):
     field: Word
     """The field, flag or key."""
     value: Text
@@ -1462,10 +1481,7 @@ class Origin(_Model):
 MAX_WARNINGS = 32
 
 
-class MemoryEstimate(_Model):
-    # Kept with `Resolved`: the same holds for its fields.
-    model_config = ConfigDict(extra="ignore")
-
+class MemoryEstimate(_Kept):
     accelerators: Count
     """Accelerators of a pod."""
     accelerator_memory: Count | None = None
@@ -1501,11 +1517,7 @@ class MemoryEstimate(_Model):
     """The estimate in words."""
 
 
-class Resolved(_Model):
-    # Stored in ControllerRevisions too, by this release and others: fields are added with a default, none is renamed,
-    # and one that a later release has added is passed over.
-    model_config = ConfigDict(extra="ignore")
-
+class Resolved(_Kept):
     model: Identity
     """The checkpoint."""
     draft: Identity | None = None
@@ -1593,8 +1605,8 @@ class Acceptance(_Model):
 
 
 class Status(_Model):
-    observed_generation: Count = 0
-    """The generation that all this was said of."""
+    observed_generation: Annotated[int, Field(ge=-1, le=2**53)] = 0
+    """The generation that all this was said of; -1 for a resource that no operator has looked at yet."""
     conditions: Annotated[list[Condition], Field(max_length=16), KeyedBy("type")] = []
     """Where it stands."""
     replicas: Count = 0

@@ -1,9 +1,10 @@
 """The custom resource definition, from the models of ``api``: what a user may write is said once, there.
 
 pydantic's JSON Schema isn't a structural schema: references are inlined, a union with null becomes the plain type, and
-patterns of a map's keys, which a structural schema can't hold, become CEL rules. The only default in the schema is the
-one of ``replicas``, which ``/scale`` can't be read without: the other ones live in the models, so that an upgrade of
-the definition changes no stored resource.
+patterns of a map's keys, which a structural schema can't hold, become CEL rules. The schema has two defaults: that of
+``replicas``, which ``/scale`` can't be read without, and a status that says that nobody has looked yet, which kstatus
+would take for one that is done with. The other ones live in the models, so that an upgrade of the definition changes no
+stored resource.
 """
 
 from __future__ import annotations
@@ -129,7 +130,7 @@ def _root() -> dict[str, Any]:
             # The API server bounds names by itself; said here, the rule above can name the field.
             "metadata": {"type": "object", "properties": {"name": {"type": "string", "maxLength": 253}}},
             "spec": spec,
-            "status": structural(Status.model_json_schema()),
+            "status": {**structural(Status.model_json_schema()), "default": {"observedGeneration": -1}},
         },
     }
 

@@ -4,6 +4,9 @@ A pass depends on what the resource and its children are now, never on what woke
 ControllerRevision (the pin) first, then the Jobs that fetch what it names, and once these are complete the Service, the
 NetworkPolicy, the Deployment, the status, and events last. So a pass that is cut short anywhere leaves something that
 the next one ends the same way, and no pod without its policy or its models.
+
+The status that was is believed where nothing else is left to say it: which revision served, and had its models fetched,
+when the Deployment was deleted by hand, and what commits it was of when its ControllerRevision was.
 """
 
 from __future__ import annotations
@@ -11,14 +14,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from . import api, metrics
 from .api import Identity, Model, Reason, Resolved, SpeculatorDeployment, SpeculatorDeploymentSpec
-from .cluster import Cluster
+from .cluster import Cluster, ClusterError, NotLeading
 from .core import metrics as families
 from .core import network_policy, plan, render, status
 from .core.checkpoint import Snapshot
@@ -26,10 +29,12 @@ from .core.metrics import Drafted, Known
 from .core.render import Manifest
 from .core.status import Facts
 from .drafting import Drafting
-from .errors import OperatorError, Refused, Waiting
+from .errors import OperatorError, Refused
+from .failures import Failures
 from .fetches import Fetches
 from .reference import Kind, Reference
 from .resolution import Read, resolve
+from .resolutions import Resolutions
 from .settings import Settings
 from .sources import Sources
 from .workqueue import Key
@@ -37,16 +42,10 @@ from .workqueue import Key
 #: Earlier ControllerRevisions that are kept, as what a rollback goes to.
 HISTORY = 10
 
-#: A pass waits so long for a resolution; one that takes longer goes on by itself, and asks for a pass at its end.
-PATIENCE_SECONDS = 2.0
 #: Resources that are made within this time share what the hub says of the branches that they name.
 SHARED_SECONDS = 60.0
-
-#: The longest time between tries of what may end by itself.
-RETRY_MOST_SECONDS = 300.0
-
-#: Whoever says so also says when to come back.
-_TOLD_WHEN = (Reason.HUB_THROTTLED, Reason.STORAGE_THROTTLED)
+#: Passes that fail for so long are told of in status: what is shorter may be a restart of the API server.
+SAID_AFTER_SECONDS = 10.0
 
 _ERRORS = metrics.counter(families.ERRORS)
 
@@ -56,27 +55,29 @@ _UNDER_WAY = (Reason.RESOLVING, Reason.FETCHING)
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class _Failure:
-    """Inputs that couldn't be resolved or applied, so that not every event of a child has it tried again.
-
-    ``wait`` (seconds) is how long it isn't tried again.
-    """
-
-    inputs: str
-    problem: OperatorError
-    since: float
-    wait: float
-
-
-@dataclass(frozen=True)
+@dataclass
 class _Observed:
-    """A resource's objects, as they are; None where there is none."""
+    """A resource's objects, as they are: what a pass writes of them is kept here. None where there is none."""
 
     deployment: Manifest | None
     service: Manifest | None
     policy: Manifest | None
     pods: tuple[status.Pod, ...]
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    """What a pass has come to. ``applied`` is the ControllerRevision that the objects are of, ``fetching`` one whose
+    models are still to be fetched.
+
+    ``problem`` is what keeps the current inputs from being applied: what is applied then is what served before.
+    ``hindrance`` is what keeps that from being as it is wanted meanwhile.
+    """
+
+    applied: Manifest | None = None
+    fetching: Manifest | None = None
+    problem: OperatorError | None = None
+    hindrance: Refused | None = None
 
 
 class Reconciler:
@@ -106,9 +107,10 @@ class Reconciler:
         self._pods = pods
         self._settings = settings
         self._clock = clock
-        self._changed = changed
-        self._failures: dict[Key, _Failure] = {}
-        self._resolutions: dict[Key, asyncio.Task[Resolved]] = {}
+        self._failures = Failures(reread=settings.reread_interval, clock=clock)
+        self._resolutions = Resolutions(changed, look_again=settings.hub_timeout)
+        self._failing: dict[Key, float] = {}
+        """Since when no pass over a resource has come to its end."""
         self._known: dict[Key, Known] = {}
 
     def known(self) -> dict[Key, tuple[Known, Drafted]]:
@@ -122,85 +124,90 @@ class Reconciler:
             Seconds after which to look again whatever happens, or None.
         """
         try:
-            problem, wait = await self._pass(key)
-        except Exception:
+            problem = await self._pass(key)
+        except Exception as error:
             _ERRORS.labels(families.ERROR).inc()
+            await self._say_failing(key, error)
             raise
-        if problem and problem.reason not in _UNDER_WAY:
+        self._failing.pop(key, None)
+        if problem is None:
+            return None
+        if problem.reason not in _UNDER_WAY:
             _ERRORS.labels(problem.reason).inc()
-        return wait
+        return self._failures.wait(key, problem)
 
-    async def _pass(self, key: Key) -> tuple[OperatorError | None, float | None]:
-        """One pass. Returns what kept it from its end, if anything did, and when to look again."""
+    async def _pass(self, key: Key) -> OperatorError | None:
+        """One pass. Returns what kept it from applying the current inputs, if anything did."""
         body = await self._cluster.get(api.KIND, *key)
         if body is None or body["metadata"].get("deletionTimestamp"):
-            self._failures.pop(key, None)
-            self._give_up(key)
-            self._sources.gone(key)
-            self._fetches.gone(key)
-            self._drafting.forget(key)
-            self._known.pop(key, None)
-            return None, None
+            self._forget(key)
+            return None
         before = body.get("status") or {}
         observed = await self._observe(key)
-        deployment = observed.deployment
-
         resource, problem = _parsed(body)
         policy = observed.policy if self._settings.network_policies else None  # without one, its name is anybody's
-        conflict = plan.unowned(resource, (deployment, observed.service, policy))
-        problem = problem or conflict
-        may_apply = problem is None
-        pinned: Manifest | None = None
-        fetching: Manifest | None = None
-        if may_apply:
-            try:
-                pinned = await self._pin(resource, deployment, before)
-                network_policy.refuse_closed(resource, _loaded(pinned))
-            except OperatorError as error:
-                problem, pinned = error, None
-        else:
+        conflict = plan.unowned(resource, (observed.deployment, observed.service, policy))
+        if problem := problem or conflict:
             await self._abandon(key)
-        if pinned:
-            try:
-                await self._fetch(resource, pinned, deployment, before)
-            except OperatorError as error:
-                problem, fetching, pinned = error, pinned, None
-        if pinned:
-            try:
-                deployment = await self._apply(resource, pinned, observed)
-            except Refused as error:
-                problem = error
-                self._remember(resource, _written(resource, pinned["metadata"]["name"]), problem)
-                pinned = None
-            else:
-                self._failures.pop(key, None)
-        serving = None if pinned else await self._serving(resource, deployment, before)
-        if may_apply and serving:
-            with contextlib.suppress(Refused):  # what was refused of the current inputs is said already
-                deployment = await self._apply(resource, serving, observed)
+            outcome = _Outcome(await self._serving(resource, observed.deployment, before), problem=problem)
+        else:
+            outcome = await self._act(resource, observed, before)
 
-        applied = pinned or serving
-        shown = applied or fetching
-        resolved = _resolved(shown) if shown else None
-        revision = applied["metadata"]["name"] if applied else None
+        revision = outcome.applied["metadata"]["name"] if outcome.applied else None
+        resolved = _resolved(shown) if (shown := outcome.applied or outcome.fetching) else None
         pods = await self._drafting.look(key, observed.pods)
         # What was accepted of another revision's drafts says nothing of this one's.
         same = (before.get("resolved") or {}).get("revision") == revision
         speculates = resolved is not None and resolved.off is None
         acceptance = self._drafting.acceptance(key, before.get("acceptance") if same and speculates else None)
         facts = Facts(
-            current=shown is not None and shown is not serving,
-            fetching=_resolved(fetching) if fetching else None,
+            current=shown is not None and (outcome.problem is None or shown is outcome.fetching),
+            fetching=_resolved(outcome.fetching) if outcome.fetching else None,
             resolved=resolved,
             revision=revision,
-            problem=problem,
-            deployment=None if conflict else deployment,
+            problem=outcome.problem,
+            hindrance=outcome.hindrance,
+            deployment=None if conflict else observed.deployment,
             pods=pods,
             acceptance=acceptance if speculates else None,
         )
-        wanted = 0 if resource.spec.suspend else resource.spec.replicas
-        self._known[key] = Known(wanted, await self._say(resource, facts, body))
-        return problem, self._next(key, problem)
+        self._known[key] = Known(resource.spec.pods_wanted, await self._say(resource, facts, body))
+        return outcome.problem
+
+    async def _act(self, resource: SpeculatorDeployment, observed: _Observed, before: Mapping[str, Any]) -> _Outcome:
+        """Applies the current inputs, and for as long as that can't be done, what serves."""
+        fetching: Manifest | None = None
+        try:
+            pinned = await self._pin(resource, observed.deployment, before)
+            network_policy.refuse_closed(resource, _loaded(pinned))
+            fetching = pinned
+            await self._fetch(resource, pinned, observed.deployment, before)
+            fetching = None
+            await self._apply_first(resource, pinned, observed)
+        except OperatorError as error:
+            problem = error
+        else:
+            self._failures.forget((resource.namespace, resource.name))
+            return _Outcome(pinned)
+        serving = await self._serving(resource, observed.deployment, before)
+        hindrance: Refused | None = None
+        if serving:
+            try:
+                await self._apply(resource, serving, observed)
+            except Refused as refusal:
+                log.warning("What serves can't be brought to what is wanted of it: %s", refusal.message)
+                hindrance = refusal if refusal.message != problem.message else None
+        return _Outcome(serving, fetching, problem, hindrance)
+
+    def _forget(self, key: Key) -> None:
+        """Drops what is known of a resource that is there no more."""
+        self._resolutions.give_up(key)
+        self._failures.forget(key)
+        self._failing.pop(key, None)
+        self._known.pop(key, None)
+        self._sources.gone(key)
+        self._fetches.gone(key)
+        self._drafting.forget(key)
 
     async def _observe(self, key: Key) -> _Observed:
         namespace, name = key
@@ -250,31 +257,26 @@ class Reconciler:
         try:
             return await self._cluster.apply(revision)
         except Refused as refusal:
-            self._remember(resource, _inputs(resource, revision["metadata"]["name"]), refusal)
-            await self._sources.forget((resource.namespace, resource.name))  # another checkpoint may be the remedy
+            key = resource.namespace, resource.name
+            self._failures.add(key, _inputs(resource, revision["metadata"]["name"]), refusal)
+            await self._sources.forget(key)  # another checkpoint may be the remedy
             raise
 
     async def _resolve(self, resource: SpeculatorDeployment, name: str, before: Mapping[str, Any]) -> Resolved:
         self._raise_known(resource, name)
-        key = resource.namespace, resource.name
-        task = self._resolutions.get(key)
-        inputs = _inputs(resource, name)
-        if task is None or task.get_name() != inputs:
-            self._give_up(key)
-            read = _pinned_read(self._sources.of(resource, max_age=self._max_age(key, inputs, before)), name, before)
-            task = asyncio.create_task(resolve(resource, self._settings, read), name=inputs)
-            self._resolutions[key] = task
-        done, _ = await asyncio.wait({task}, timeout=PATIENCE_SECONDS)
-        if not done:
-            task.add_done_callback(lambda _: self._changed(key))  # the queue has a key once, however often it is added
-            raise Waiting(Reason.RESOLVING, "The models are being read", retry_after=self._settings.hub_timeout)
-        del self._resolutions[key]
+        key, inputs = (resource.namespace, resource.name), _inputs(resource, name)
+
+        def begin() -> Coroutine[Any, Any, Resolved]:
+            read = self._sources.of(resource, max_age=self._max_age(key, inputs, before))
+            return resolve(resource, self._settings, _pinned_read(read, name, before))
+
+        task = await self._resolutions.ended(key, inputs, begin)
         await self._sources.tidy(key)
         try:
             return task.result()
         except OperatorError as problem:
             if problem.reason not in _UNDER_WAY:
-                self._remember(resource, inputs, problem)
+                self._failures.add(key, inputs, problem)
             if isinstance(problem, Refused):  # what was read is what has to be mended
                 await self._sources.forget(key)
             raise
@@ -285,39 +287,20 @@ class Reconciler:
         Whoever changed a resource may have changed its models just before; a resource that is looked at again wants
         what is newer than the last look; and of those that are new, many may have come at once.
         """
-        failure = self._failures.get(key)
+        failure = self._failures.of(key)
         if failure and failure.inputs == inputs:
             return min(self._clock() - failure.since, SHARED_SECONDS)
         return 0.0 if failure or before.get("resolved") else SHARED_SECONDS
 
     async def _abandon(self, key: Key) -> None:
         """Ends a resolution, and what it has begun: its inputs aren't the resource's any more."""
-        self._give_up(key)
+        self._resolutions.give_up(key)
         await self._sources.forget(key)
-
-    def _give_up(self, key: Key) -> None:
-        """Ends the resolution of inputs that nobody wants any more."""
-        if task := self._resolutions.pop(key, None):
-            task.cancel()
-
-    def _remember(self, resource: SpeculatorDeployment, inputs: str, problem: OperatorError) -> None:
-        """Keeps a failure: one that only a change can end is looked at again after a long time, and one that may end
-        by itself sooner, after a time that doubles from try to try. What was told to wait waits as told."""
-        key = resource.namespace, resource.name
-        wait = self._settings.reread_interval
-        if isinstance(problem, Waiting):
-            wait, before = problem.retry_after, self._failures.get(key)
-            again = before and (before.inputs, before.problem.reason) == (inputs, problem.reason)
-            if before and again and problem.reason not in _TOLD_WHEN:
-                wait = max(wait, min(2 * before.wait, RETRY_MOST_SECONDS))
-        self._failures[key] = _Failure(inputs, problem, self._clock(), wait)
 
     def _raise_known(self, resource: SpeculatorDeployment, name: str) -> None:
         """Raises what the inputs have failed with, while it isn't time to try again."""
-        failure = self._failures.get((resource.namespace, resource.name))
-        same = failure and failure.inputs in (_inputs(resource, name), _written(resource, name))
-        if failure and same and self._clock() < failure.since + failure.wait:
-            raise failure.problem.with_traceback(None) from None  # it would grow with each pass
+        key = resource.namespace, resource.name
+        self._failures.raise_known(key, _inputs(resource, name), _written(resource, name))
 
     async def _fetch(
         self,
@@ -342,7 +325,7 @@ class Reconciler:
             await self._fetches.complete(resource, _resolved(pinned))
         except OperatorError as problem:
             if problem.reason not in _UNDER_WAY:
-                self._remember(resource, _inputs(resource, step), problem)
+                self._failures.add(key, _inputs(resource, step), problem)
             raise
 
     async def _serving(
@@ -374,16 +357,23 @@ class Reconciler:
                     "ControllerRevision", resource.namespace, metadata["name"], uid=metadata["uid"]
                 )
 
-    async def _apply(self, resource: SpeculatorDeployment, revision: Manifest, observed: _Observed) -> Manifest:
-        wanted = render.service(resource, _resolved(revision).port)
-        if plan.differs(wanted, observed.service):
-            await self._cluster.apply(wanted)
+    async def _apply_first(self, resource: SpeculatorDeployment, revision: Manifest, observed: _Observed) -> None:
+        """Applies a revision that may not have been applied before, and so may be refused."""
+        try:
+            await self._apply(resource, revision, observed)
+        except Refused as refusal:
+            key = resource.namespace, resource.name
+            self._failures.add(key, _written(resource, revision["metadata"]["name"]), refusal)
+            raise
+
+    async def _apply(self, resource: SpeculatorDeployment, revision: Manifest, observed: _Observed) -> None:
+        service = render.service(resource, _resolved(revision).port)
+        if plan.differs(service, observed.service):
+            observed.service = await self._cluster.apply(service)
         await self._isolate(resource, revision, observed)
-        deployment = observed.deployment
-        wanted = render.deployment(resource, revision["data"]["template"])
-        if deployment is None or plan.differs(wanted, deployment):
-            deployment = await self._cluster.apply(wanted)
-        return deployment
+        deployment = render.deployment(resource, revision["data"]["template"])
+        if plan.differs(deployment, observed.deployment):
+            observed.deployment = await self._cluster.apply(deployment)
 
     async def _isolate(self, resource: SpeculatorDeployment, revision: Manifest, observed: _Observed) -> None:
         """Puts the NetworkPolicy around the pods, or takes it away where the installation wants none."""
@@ -393,10 +383,11 @@ class Reconciler:
             templates = [item["data"]["template"] for item in (revision, *older)]
             wanted = network_policy.network_policy(resource, templates, self._settings)
             if plan.differs(wanted, policy):
-                await self._cluster.apply(wanted)
+                observed.policy = await self._cluster.apply(wanted)
         elif policy and plan.ownership(resource, policy) is plan.Ownership.OURS:
             metadata = policy["metadata"]
             await self._cluster.delete("NetworkPolicy", resource.namespace, metadata["name"], uid=metadata["uid"])
+            observed.policy = None
 
     async def _older_revisions(
         self, resource: SpeculatorDeployment, revision: Manifest, pods: Iterable[status.Pod]
@@ -408,16 +399,26 @@ class Reconciler:
 
     async def _say(self, resource: SpeculatorDeployment, facts: Facts, body: Manifest) -> Manifest:
         """Writes the status, if it is another than before, and returns it."""
+        return await self._write_status(body, status.status(resource, facts, _now(), _own_status(body)))
+
+    async def _say_failing(self, key: Key, error: Exception) -> None:
+        """Says in status that passes fail, and with what, if they have for a while."""
+        since = self._failing.setdefault(key, self._clock())
+        if isinstance(error, NotLeading) or self._clock() < since + SAID_AFTER_SECONDS:
+            return
+        said = str(error) if isinstance(error, ClusterError) else f"{type(error).__name__}: {error}"
+        with contextlib.suppress(ClusterError):  # whoever raised it may be all that is wrong
+            if body := await self._cluster.get(api.KIND, *key):
+                after = status.failing(body["metadata"]["generation"], said, _now(), _own_status(body))
+                wanted = self._known[key].wanted if key in self._known else 0
+                self._known[key] = Known(wanted, await self._write_status(body, after))
+
+    async def _write_status(self, body: Manifest, after: Manifest) -> Manifest:
         before = _own_status(body)
-        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        after = status.status(resource, facts, now, before)
         if after == before:
             return after
-        about = {
-            "apiVersion": api.API_VERSION,
-            "kind": api.KIND,
-            "metadata": {"name": resource.name, "namespace": resource.namespace, "uid": resource.uid},
-        }
+        metadata = {name: body["metadata"][name] for name in ("name", "namespace", "uid")}
+        about = {"apiVersion": api.API_VERSION, "kind": api.KIND, "metadata": metadata}
         try:
             await self._cluster.apply_status({**about, "status": after}, read=body)
         except Refused as error:  # an older definition, say
@@ -427,13 +428,9 @@ class Reconciler:
             await self._cluster.emit(about, type_=event.type, reason=event.reason, note=event.note)
         return after
 
-    def _next(self, key: Key, problem: OperatorError | None) -> float | None:
-        if problem is None:
-            return None
-        failure = self._failures.get(key)
-        if failure and failure.problem is problem:
-            return max(failure.since + failure.wait - self._clock(), 1.0)
-        return problem.retry_after if isinstance(problem, Waiting) else self._settings.reread_interval
+
+def _now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _parsed(body: Manifest) -> tuple[SpeculatorDeployment, OperatorError | None]:

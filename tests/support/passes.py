@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any, cast
 
+from speculator_operator.api import Reason
 from speculator_operator.cluster import Cluster
 from speculator_operator.core.checkpoint import Snapshot
 from speculator_operator.core.render import Manifest
 from speculator_operator.drafting import Drafting
+from speculator_operator.errors import Waiting
 from speculator_operator.fetches import Fetches
 from speculator_operator.reconciler import Reconciler
 from speculator_operator.reference import Reference
@@ -36,6 +38,7 @@ class Passes:
     def __init__(self, spec: Any = None, **settings: Any) -> None:
         self.now = 0.0
         self.reads = 0
+        self.hub_is_down = False
         self.woken: list[Key] = []
         self.body = inputs.resource({})
         self.body["metadata"] |= {"namespace": KEY[0], "uid": "1", "generation": 1}
@@ -63,6 +66,8 @@ class Passes:
         """What the hub has, to be replaced where a test wants something else of it."""
         del max_age
         self.reads += 1
+        if self.hub_is_down:
+            raise Waiting(Reason.HUB_UNAVAILABLE, "it is down", retry_after=30)
         return Snapshot(reference.uri, "c" * 40, VERIFIER, {"config.json": 700, "model.safetensors": 2**30})
 
     def change(self, **spec: Any) -> None:

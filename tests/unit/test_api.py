@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from speculator_operator import api
+from speculator_operator.api import Finding, MemoryEstimate, Reason, Resolved, Severity
 from speculator_operator.errors import Refusals, Refused
 from speculator_operator.reference import Kind, Reference
 from tests.support import inputs
@@ -189,3 +190,15 @@ def test_a_source_says_where_a_checkpoint_is(uri: str, revision: str | None, ref
 )
 def test_a_reference_is_written_as_it_was_read(uri: str) -> None:
     assert Reference.parse(uri).uri == uri
+
+
+@pytest.mark.parametrize("part", ["", "verifier", "sources", "warnings", "memory"])
+def test_what_a_later_release_has_stored_is_passed_over(part: str) -> None:
+    """After a rollback an older operator reads ControllerRevisions of a newer one."""
+    finding = Finding(severity=Severity.WARNING, reason=Reason.CONTEXT_TOO_LONG, evidence="it is long")
+    memory = MemoryEstimate(accelerators=1)
+    resolved = inputs.RESOLVED.model_copy(update={"warnings": [finding], "memory": memory})
+    stored = resolved.model_dump(mode="json", by_alias=True)
+    whole = stored[part] if part else stored
+    (whole[0] if isinstance(whole, list) else whole)["later"] = {"any": "thing"}
+    assert Resolved.model_validate(stored) == resolved

@@ -8,12 +8,10 @@ import pytest
 
 from speculator_operator.api import Reason
 from speculator_operator.core import resolver_report
-from speculator_operator.core.checkpoint import Snapshot
 from speculator_operator.core.render import Manifest
 from speculator_operator.errors import OperatorError, Refused, Waiting
 from speculator_operator.jobs import LOOK_SECONDS
 from speculator_operator.reconciler import Reconciler
-from speculator_operator.reference import Reference
 from tests.support import inputs
 from tests.support.passes import AGAIN, KEY, Passes
 
@@ -24,16 +22,10 @@ class World(Passes):
     """A regular model, and a claim."""
 
     def __init__(self, **spec: Any) -> None:
-        self.hub_is_down = False
         super().__init__({"model": {"uri": inputs.URI}, "cache": {"claim": "weights"}, **spec})
 
     def operator(self, **settings: Any) -> Reconciler:
         return super().operator(**{"resolver_image": IMAGE, **settings})
-
-    async def read(self, reference: Reference, *, max_age: float = 0.0) -> Snapshot:
-        if self.hub_is_down:
-            raise Waiting(Reason.HUB_UNAVAILABLE, "it is down", retry_after=30)
-        return await super().read(reference, max_age=max_age)
 
     def end(self, failure: OperatorError | None = None) -> None:
         """Has the Jobs end, well or with a failure that their pods report."""

@@ -75,8 +75,11 @@ def test_every_rule_says_what_to_do_and_of_which_field(path: str) -> None:
             assert f"{path}{rule['fieldPath']}".removeprefix(".") in NODES
 
 
-def test_only_replicas_has_a_default() -> None:
-    assert {path: node["default"] for path, node in NODES.items() if "default" in node} == {"spec.replicas": 1}
+def test_only_replicas_and_a_status_that_nobody_has_written_have_defaults() -> None:
+    assert {path: node["default"] for path, node in NODES.items() if "default" in node} == {
+        "spec.replicas": 1,
+        "status": {"observedGeneration": -1},
+    }
 
 
 def test_every_field_of_the_spec_has_a_bad_value_in_the_tables() -> None:

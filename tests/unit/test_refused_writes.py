@@ -7,9 +7,11 @@ import pytest
 
 from speculator_operator import api
 from speculator_operator.api import Reason
+from speculator_operator.cluster import ClusterError
 from speculator_operator.errors import Refused
+from speculator_operator.reconciler import SAID_AFTER_SECONDS
 from tests.support import inputs
-from tests.support.passes import AGAIN, Passes
+from tests.support.passes import AGAIN, KEY, Passes
 
 REFUSED = Refused(Reason.CHILD_REFUSED, "a policy has something against it")
 
@@ -87,3 +89,50 @@ def template(world: Passes) -> str:
     """The ControllerRevision that the Deployment's template is of."""
     labels = world.deployment["spec"]["template"]["metadata"]["labels"]
     return f"{inputs.NAME}-{labels[api.REVISION_LABEL]}"
+
+
+async def test_what_serves_is_put_back_where_its_successor_was_refused_half_way(world: Passes) -> None:
+    await world.reconcile()
+    world.cluster.failing = {"Deployment": REFUSED}
+    world.change(engine={"port": 9000})
+    await world.reconcile()
+    assert world.cluster.writes == ["ControllerRevision", "Service", "Deployment", "Service", "status", "Event"]
+    (port,) = world.cluster.objects["Service", *KEY]["spec"]["ports"]
+    assert port["port"] == 8000
+
+
+async def test_what_serves_and_can_t_be_scaled_is_told_of_while_its_successor_can_t_be_read(world: Passes) -> None:
+    await world.reconcile()
+    world.hub_is_down = True
+    world.cluster.failing = {"Deployment": REFUSED}
+    world.change(model={"uri": "org/other"}, replicas=5)
+    assert await world.reconcile() == 30
+    assert world.said("Reconciling") == ("True", "HubUnavailable")
+    (reconciling,) = (it for it in world.cluster.status["conditions"] if it["type"] == "Reconciling")
+    assert "a policy has something against it" in reconciling["message"]
+
+
+async def test_an_api_server_that_fails_is_told_of_when_it_lasts(world: Passes) -> None:
+    await world.reconcile()
+    world.cluster.failing = {"Deployment": ClusterError("HTTP 500: failed calling webhook", 500)}
+    world.change(replicas=3)
+    for now, said in (
+        (0, "Progressing"),
+        (SAID_AFTER_SECONDS - 1, "Progressing"),
+        (SAID_AFTER_SECONDS, "ReconcileFailed"),
+    ):
+        world.now = now
+        with pytest.raises(ClusterError):
+            await world.reconcile()
+        assert world.said("Reconciling") == ("True", said)
+    with pytest.raises(ClusterError):
+        await world.reconcile()
+    assert world.cluster.writes == ["Deployment"], "it is said once"
+    world.cluster.failing = {}
+    await world.reconcile()
+    assert world.said("Reconciling") == ("True", "Progressing")
+    world.cluster.failing = {"Deployment": ClusterError("HTTP 500: failed calling webhook", 500)}
+    world.change(replicas=4)
+    with pytest.raises(ClusterError):
+        await world.reconcile()
+    assert world.said("Reconciling") == ("True", "Progressing"), "the time begins anew"

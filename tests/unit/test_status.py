@@ -34,6 +34,7 @@ RESOLVED = Resolved(
     command=["vllm", "serve", "org/verifier", "--port=8000"],
     sources=[],
 )
+UNVERIFIED = RESOLVED.model_copy(update={"verification": Verification.OFF})
 PLAIN = RESOLVED.model_copy(update={"off": Reason.REGULAR_MODEL, "draft": None, "method": None})
 
 
@@ -215,6 +216,16 @@ def said(facts: Facts, **spec: Any) -> dict[str, tuple[str, str]]:
             {"SpeculationActive": ("False", "NotDrafting"), "Ready": ("True", "Reconciled")},
         ),
         (
+            "a pod that is idle, and that nobody wants to know of",
+            replace(CONVERGED, resolved=UNVERIFIED, pods=(pod("p1"), pod("p2", 0))),
+            {"SpeculationActive": ("Unknown", "Unverified"), "Ready": ("True", "Reconciled")},
+        ),
+        (
+            "pods that nobody wants to know of, and that draft",
+            replace(CONVERGED, resolved=UNVERIFIED),
+            {"SpeculationActive": ("True", "Drafting")},
+        ),
+        (
             "one ready pod's metrics can't be read",
             replace(CONVERGED, pods=(pod("p1"), pod("p2", None))),
             {"SpeculationActive": ("Unknown", "MetricsUnreachable")},
@@ -381,6 +392,36 @@ def test_events_tell_turns_and_not_steps() -> None:
     assert told(ready, ready) == []
     assert told(ready, broken) == [("Warning", "ModelNotFound")]
     assert told(ready, idle) == [("Warning", "NotDrafting")]
+
+
+def test_what_serves_and_can_t_be_changed_meanwhile_is_told_of_beside_the_problem() -> None:
+    full = Refused(Reason.CHILD_REFUSED, "the quota is used up")
+    for problem, type_ in ((FETCHING, "Reconciling"), (REFUSED, "Stalled")):
+        facts = replace(CONVERGED, current=False, problem=problem, hindrance=full)
+        conditions = {it["type"]: it for it in status.status(resource(), facts, NOW, {})["conditions"]}
+        assert (conditions[type_]["status"], conditions[type_]["reason"]) == ("True", problem.reason)
+        assert problem.message in conditions[type_]["message"]
+        assert "the quota is used up" in conditions[type_]["message"]
+
+
+def test_a_status_that_may_not_hold_says_so_and_keeps_what_was_resolved() -> None:
+    ready = status.status(resource(), CONVERGED, NOW, {})
+    failing = status.failing(4, "HTTP 500: a webhook doesn't answer", LATER, ready)
+    conditions = {it["type"]: it for it in failing["conditions"]}
+    assert {type_: it["status"] for type_, it in conditions.items()} == {
+        "Ready": "False",
+        "Reconciling": "True",
+        "Stalled": "False",
+        "Resolved": "True",
+        "Available": "Unknown",
+        "SpeculationActive": "Unknown",
+    }
+    assert "a webhook doesn't answer" in conditions["Ready"]["message"]
+    assert (conditions["Ready"]["observedGeneration"], failing["observedGeneration"]) == (4, 3)
+    assert (conditions["Ready"]["lastTransitionTime"], conditions["Stalled"]["lastTransitionTime"]) == (LATER, NOW)
+    assert failing["resolved"] == ready["resolved"]
+    assert status.failing(4, "HTTP 500: a webhook doesn't answer", LATER, failing) == failing
+    assert list(status.events(ready, failing)) == []
 
 
 def warned(revision: str, *reasons: Reason) -> dict[str, Any]:

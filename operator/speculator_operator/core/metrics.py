@@ -202,7 +202,7 @@ def _of_one(key: Key, known: Known, drafted: Drafted) -> Iterator[Sample]:
         if active is not None:
             yield Sample(ACTIVE, key, active)
     yield Sample(WANTED, key, known.wanted)
-    yield Sample(READY, key, status["readyReplicas"])
+    yield Sample(READY, key, status.get("readyReplicas", 0))
     yield Sample(PROVEN, key, drafted.proven)
 
     resolved = status.get("resolved")

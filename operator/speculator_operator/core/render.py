@@ -138,7 +138,7 @@ def deployment(resource: api.SpeculatorDeployment, template: Manifest) -> Manife
         "kind": "Deployment",
         "metadata": object_metadata(resource, resource.name),
         "spec": {
-            "replicas": 0 if spec.suspend else spec.replicas,
+            "replicas": spec.pods_wanted,
             "selector": {"matchLabels": selector(resource.name)},
             "strategy": strategy,
             "revisionHistoryLimit": 3,

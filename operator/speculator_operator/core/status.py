@@ -1,7 +1,7 @@
 """(resource, facts, now) -> status, and what of a change of it is worth an event.
 
 Conditions follow kstatus: ``Reconciling`` and ``Stalled`` are always there, and ``Ready`` is true when neither is.
-Nothing here is read back as state: the status that was is only looked at for transition times.
+The status that was is only looked at for transition times, and for what was told of already.
 """
 
 from __future__ import annotations
@@ -44,7 +44,8 @@ class Pod:
 
 @dataclass(frozen=True)
 class Facts:
-    """What a pass has gathered. ``problem`` is what kept it from resolving or applying the current inputs.
+    """What a pass has gathered. ``problem`` is what kept it from resolving or applying the current inputs, and
+    ``hindrance`` what kept what serves from being as it is wanted meanwhile.
 
     ``resolved`` and ``revision`` (a ControllerRevision's name) are of the current inputs if those are resolved,
     otherwise of what serves; ``current`` says which. While the models of the current inputs are still to be fetched,
@@ -60,6 +61,7 @@ class Facts:
     pods: tuple[Pod, ...]
     acceptance: dict[str, Any] | None
     fetching: Resolved | None = None
+    hindrance: Refused | None = None
 
 
 @dataclass(frozen=True)
@@ -117,13 +119,7 @@ def conditions(resource: api.SpeculatorDeployment, facts: Facts) -> Iterator[dic
     """The six conditions, without their times."""
 
     def condition(type_: ConditionType, value: str, reason: str, message: str) -> dict[str, Any]:
-        return {
-            "type": type_.value,
-            "status": value,
-            "reason": reason,
-            "message": message[:MESSAGE_LENGTH],
-            "observedGeneration": resource.generation,
-        }
+        return _condition(type_, value, reason, message, resource.generation)
 
     stalled, reconciling = _stalled(facts), _reconciling(resource, facts)
     if stalled:
@@ -160,6 +156,25 @@ def conditions(resource: api.SpeculatorDeployment, facts: Facts) -> Iterator[dic
     yield condition(ConditionType.SPECULATION_ACTIVE, *_speculation(facts, ready))
 
 
+def failing(generation: int, said: str, now: str, before: dict[str, Any]) -> dict[str, Any]:
+    """The status of a resource whose passes don't come to their end: what was known before, and that it may not hold.
+
+    ``said`` is what they fail with.
+    """
+    why = f"The operator can't look after it, and goes on trying: {said}"
+    values = {
+        ConditionType.READY: FALSE,
+        ConditionType.RECONCILING: TRUE,
+        ConditionType.STALLED: FALSE,
+        ConditionType.AVAILABLE: UNKNOWN,
+        ConditionType.SPECULATION_ACTIVE: UNKNOWN,
+    }
+    told = [_condition(type_, value, Reason.RECONCILE_FAILED, why, generation) for type_, value in values.items()]
+    was = before.get("conditions") or []
+    kept = [condition for condition in was if condition["type"] not in values]
+    return {**before, "conditions": _dated([*told, *kept], now, was)}
+
+
 def events(before: dict[str, Any], after: dict[str, Any]) -> Iterator[Event]:
     """What a person would want to be told of a change of status: turns, not every step."""
     old = {condition["type"]: condition for condition in before.get("conditions") or []}
@@ -192,9 +207,19 @@ def complete(deployment: dict[str, Any]) -> bool:
     )
 
 
+def _condition(type_: ConditionType, value: str, reason: str, message: str, generation: int) -> dict[str, Any]:
+    return {
+        "type": type_.value,
+        "status": value,
+        "reason": reason,
+        "message": message[:MESSAGE_LENGTH],
+        "observedGeneration": generation,
+    }
+
+
 def _stalled(facts: Facts) -> tuple[str, str] | None:
     if isinstance(facts.problem, Refused):
-        return facts.problem.reason, facts.problem.message
+        return facts.problem.reason, _told(facts.problem, facts)
     progressing = _deployment_condition(facts.deployment, "Progressing")
     if not facts.problem and _observed(facts.deployment) and progressing.get("reason") == "ProgressDeadlineExceeded":
         words = _troubles(facts) or progressing.get("message", "")
@@ -204,22 +229,28 @@ def _stalled(facts: Facts) -> tuple[str, str] | None:
 
 def _reconciling(resource: api.SpeculatorDeployment, facts: Facts) -> tuple[str, str] | None:
     if facts.problem:
-        return facts.problem.reason, facts.problem.message
+        return facts.problem.reason, _told(facts.problem, facts)
     if facts.deployment is None:
         return Reason.PROGRESSING, "The Deployment has not been seen yet"
     if complete(facts.deployment):
         return None
     live = facts.deployment.get("status") or {}
-    wanted = 0 if resource.spec.suspend else resource.spec.replicas
+    wanted = resource.spec.pods_wanted
     updated, available = live.get("updatedReplicas", 0), live.get("availableReplicas", 0)
-    said = f"{available} of {_count(wanted, 'pod')} available, {updated} of the current revision. {_hindrance(facts)}"
+    said = f"{available} of {_count(wanted, 'pod')} available, {updated} of the current revision. {_waits_for(facts)}"
     progressing = _deployment_condition(facts.deployment, "Progressing").get("reason")
     rolled_out = _observed(facts.deployment) and progressing == "NewReplicaSetAvailable"
     scaling = rolled_out and updated == live.get("replicas", 0)
     return (Reason.SCALING if scaling else Reason.PROGRESSING), said.rstrip()
 
 
-def _hindrance(facts: Facts) -> str:
+def _told(problem: OperatorError, facts: Facts) -> str:
+    if not facts.hindrance:
+        return problem.message
+    return f"{problem.message}. Meanwhile, what serves can't be brought to the spec: {facts.hindrance.message}"
+
+
+def _waits_for(facts: Facts) -> str:
     """What a rollout waits for, as far as anything says so."""
     if facts.deployment and facts.deployment["spec"].get("paused"):
         return "The Deployment is paused; resume it with kubectl rollout resume"
@@ -246,6 +277,9 @@ def _speculation(facts: Facts, ready: list[Pod]) -> tuple[str, str, str]:
     if plain:
         said = f"{len(plain)} of {_count(len(ready), 'ready pod')} runs without speculation: {plain[0].name}"
         return FALSE, Reason.NOT_DRAFTING, said
+    if idle and facts.resolved and facts.resolved.verification == api.Verification.OFF:
+        said = f"{len(idle)} of {_count(len(ready), 'ready pod')} drafted nothing yet, and none was asked to"
+        return UNKNOWN, Reason.UNVERIFIED, said
     if idle:
         names = ", ".join(pod.name for pod in idle[:3])
         return FALSE, Reason.NOT_DRAFTING, f"{len(idle)} of {_count(len(ready), 'ready pod')} drafted nothing: {names}"
