@@ -174,6 +174,10 @@ def test_no_object_of_the_schema_takes_what_it_does_not_know() -> None:
         ({"admission": {"rules": [{"name": "a"}]}}, "/admission/rules/0': missing property"),
         ({"admission": {"rules": [{"images": []}]}}, "/admission/rules/0': missing property 'name'"),
         ({"admission": {"rules": [{"name": "a", "image": []}]}}, "additional properties 'image' not allowed"),
+        (
+            {"admission": {"rules": [{"name": "a", "images": []}, {"name": "a", "models": []}]}},
+            "admission.rules has the name a twice",
+        ),
         ({"admission": {"rules": [{"name": "a", "images": ["vllm/vllm-openai"]}]}}, "/images/0'"),
         ({"admission": {"rules": [{"name": "a", "images": ["index.docker.io/vllm"]}]}}, "/images/0'"),
         ({"admission": {"rules": [{"name": "a", "images": ["registry.example/vllm:v1"]}]}}, "/images/0'"),

@@ -8,6 +8,18 @@
 {{- end -}}
 {{- end -}}
 
+{{- /* Fails where two of a list's items have the same: takes the value's path (of), its items and the key. */ -}}
+{{- define "speculator-operator.distinct" -}}
+{{- $seen := list -}}
+{{- range .items -}}
+{{- $one := get . $.key -}}
+{{- if has $one $seen -}}
+{{- fail (printf "%s has the %s %s twice" $.of $.key $one) -}}
+{{- end -}}
+{{- $seen = append $seen $one -}}
+{{- end -}}
+{{- end -}}
+
 {{- define "speculator-operator.selectorLabels" -}}
 app.kubernetes.io/name: speculator-operator
 app.kubernetes.io/instance: {{ .Release.Name }}
