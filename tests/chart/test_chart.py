@@ -16,6 +16,7 @@ from tests.support import chart
 from tests.support.chart import Object, container, environment, objects, only, placed
 from tools.chart import CHART, CRD, RenderFailed
 from tools.localcluster.binaries import binary
+from tools.schemas import OLDEST, conform
 
 CLUSTER_SCOPED = {"ClusterRole", "ClusterRoleBinding", "CustomResourceDefinition", "Namespace"}
 TWO = {"watchNamespaces": ["team-a", "team-b"]}
@@ -193,9 +194,45 @@ def test_what_selects_pods_selects_the_operators_alone(other: str) -> None:
         assert not [it for it in strangers if selector.items() <= it.items()]
 
 
-def test_names_are_short_enough_for_what_is_added_to_them() -> None:
-    found = objects(release="r" * 53)
-    assert max(len(it["metadata"]["name"]) for it in found if it["kind"] != "CustomResourceDefinition") <= 63
+#: As YAML reads them when they aren't quoted: a number, a boolean, nothing.
+NOT_TEXT = {"release": "2024", "namespace": "2024"}, {"release": "on", "namespace": "1e3"}
+
+
+@pytest.mark.parametrize("place", NOT_TEXT, ids=lambda place: place["release"])
+@pytest.mark.parametrize("name", ["on", "null"])
+def test_names_are_text_whatever_they_look_like(name: str, place: dict[str, str]) -> None:
+    values = {
+        "fullnameOverride": name,
+        "watchNamespaces": ["2024"],
+        "serviceAccount": {"name": "2024"},
+        "extraVolumes": [{"name": name, "configMap": name, "mountPath": "/2024 #1"}],
+        "monitoring": {part: {"enabled": True} for part in ("operator", "engines", "rules")},
+        "dashboard": {"enabled": True},
+        "userRoles": {"enabled": True},
+        "admission": {"rules": [{"name": "2024", "images": []}]},
+    }
+    conform(chart.text(values, **place), OLDEST.version)
+    found = objects(values, **place)
+    for metadata in (it["metadata"] for it in found):  # which no schema of the PodMonitors knows
+        assert {
+            type(text) for text in (metadata["name"], metadata.get("namespace", ""), *metadata["labels"].values())
+        } == {str}
+    assert container(found)["volumeMounts"][1]["mountPath"] == "/2024 #1"
+
+
+@pytest.mark.parametrize("release", ["2024", "v1.2", "0-speculator-operator"])
+def test_a_release_that_no_service_can_be_named_after_is_refused(release: str) -> None:
+    with pytest.raises(RenderFailed, match=r"can't be the name of a Service .*: set fullnameOverride"):
+        objects(release=release)
+    assert only(objects({"fullnameOverride": "operator"}, release=release), "Service")
+
+
+@pytest.mark.parametrize("release", ["r" * 53, "r" * 40 + "-" * 12 + "r", "r" * 28 + "-speculator-operator----r"])
+def test_names_are_short_enough_for_what_is_added_to_them(release: str) -> None:
+    found = objects(release=release)
+    names = [it["metadata"]["name"] for it in found if it["kind"] != "CustomResourceDefinition"]
+    assert [name for name in names if name.startswith("-") or name.endswith("-")] == []
+    assert max(map(len, names)) <= 63
     name = {it["name"]: it["value"] for it in only(found, "Pod")["spec"]["containers"][0]["env"]}["TEST_NAME"]
     api.SpeculatorDeployment.from_object(resource(name))
 

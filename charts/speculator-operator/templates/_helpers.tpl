@@ -1,11 +1,10 @@
 {{- define "speculator-operator.fullname" -}}
-{{- if .Values.fullnameOverride -}}
-{{- .Values.fullnameOverride | trunc 52 | trimSuffix "-" -}}
-{{- else if contains "speculator-operator" .Release.Name -}}
-{{- .Release.Name | trunc 52 | trimSuffix "-" -}}
-{{- else -}}
-{{- printf "%s-speculator-operator" .Release.Name | trunc 52 | trimSuffix "-" -}}
+{{- $name := contains "speculator-operator" .Release.Name | ternary .Release.Name (printf "%s-speculator-operator" .Release.Name) -}}
+{{- $name = .Values.fullnameOverride | default $name | trunc 52 | trimAll "-" -}}
+{{- if not (regexMatch "^[a-z][-a-z0-9]*$" $name) -}}
+{{- fail (printf "%s can't be the name of a Service (a letter comes first, and no dot is in it): set fullnameOverride" $name) -}}
 {{- end -}}
+{{- $name -}}
 {{- end -}}
 
 {{- /* Fails where two of a list's items have the same: takes the value's path (of), its items and the key. */ -}}
@@ -22,7 +21,7 @@
 
 {{- define "speculator-operator.selectorLabels" -}}
 app.kubernetes.io/name: speculator-operator
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end -}}
 
 {{- define "speculator-operator.labels" -}}
@@ -50,7 +49,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- define "speculator-operator.subjects" -}}
 - kind: ServiceAccount
   name: {{ include "speculator-operator.serviceAccountName" . | quote }}
-  namespace: {{ .Release.Namespace }}
+  namespace: {{ .Release.Namespace | quote }}
 {{- end -}}
 
 {{- /* The settings as variables: `hfEndpoint` is SPECULATOR_HF_ENDPOINT. What is empty is left to the operator. It reaches the
