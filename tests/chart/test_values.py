@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from typing import Any
 
@@ -70,10 +71,11 @@ EXAMPLES: dict[str, Any] = {
     "dashboard.annotations": {"grafana_folder": "vLLM"},
 }
 CRDS = {"crds": {"install": False}}  # it is long, and the same
+SWITCHED = ("monitoring.operator", "monitoring.engines", "monitoring.rules", "dashboard")
 #: What a value has an effect with only.
 BESIDE: dict[str, Any] = {
     path: nested(f"{part}.enabled", value=True)
-    for part in ("monitoring.operator", "monitoring.engines", "monitoring.rules", "dashboard")
+    for part in SWITCHED
     for path in chart.leaves(DEFAULTS, SCHEMA)
     if path.startswith(f"{part}.") and path != f"{part}.enabled"
 }
@@ -195,6 +197,9 @@ def test_no_object_of_the_schema_takes_what_it_does_not_know() -> None:
         ({"resources": {"request": {}}}, "additional properties 'request' not allowed"),
         ({"extraEnv": [{"name": "SPECULATOR_WORKERS", "value": "1"}]}, "SPECULATOR_WORKERS, which is a setting"),
         ({"extraEnv": [{"name": "A", "value": 1}]}, "/extraEnv/0/value': got number, want string"),
+        ({"extraEnv": [{"name": "A", "value": None}]}, "/extraEnv/0/value': got null, want string"),
+        ({"watchNamespaces": [None]}, "/watchNamespaces/0': got null, want string"),
+        ({"admission": {"rules": [{"name": "a", "images": None}]}}, "/images': got null, want array"),
         ({"extraVolumes": [{"name": "ca", "mountPath": "/etc/ca"}]}, "/extraVolumes/0': minProperties"),
         ({"networkPolicy": {"dnsPorts": [0]}}, "/networkPolicy/dnsPorts/0': minimum: got 0, want 1"),
         ({"monitoring": {"rules": {"alerts": {"ResourceStalled": {"after": "5m"}}}}}, "additional properties 'after'"),
@@ -210,6 +215,60 @@ def test_no_object_of_the_schema_takes_what_it_does_not_know() -> None:
 def test_a_wrong_value_is_refused_in_words(values: chart.Values, words: str) -> None:
     with pytest.raises(RenderFailed, match=re.escape(words)):
         chart.text(values)
+
+
+#: Everything that can be turned on.
+ON = merged(CRDS, *(nested(f"{part}.enabled", value=True) for part in SWITCHED))
+
+
+def _paths(schema: dict[str, Any], path: str = "") -> list[str]:
+    """Paths of all that the schema knows, and of what is in it."""
+    schema = SCHEMA["definitions"][schema["$ref"].rpartition("/")[2]] if "$ref" in schema else schema
+    found = []
+    for key, part in schema.get("properties", {}).items():
+        found += [f"{path}{key}", *_paths(part, f"{path}{key}.")]
+    return found
+
+
+@pytest.mark.parametrize("path", _paths(SCHEMA))
+def test_null_is_empty_or_is_refused_in_words(path: str) -> None:
+    given = merged(ON, nested(path, None))
+    try:
+        found = chart.objects(given)
+    except RenderFailed as refused:
+        above, _, key = f"/{path.replace('.', '/')}".rpartition("/")
+        words = f"at '{above}': missing property '{key}'", f"at '{above}/{key}': got null, want "
+        assert any(it in str(refused) for it in words), refused
+        return
+    if path.startswith("settings."):
+        ours, default = (Settings.from_environment(chart.environment(it)) for it in (found, chart.objects(ON)))
+        assert ours == default
+    else:
+        assert _pruned(found) == _pruned(chart.objects(merged(ON, nested(path, _emptied(path)))))
+
+
+def _pruned(part: Any) -> Any:
+    """Without empty maps, which say what no map says."""
+    if isinstance(part, list):
+        return [_pruned(it) for it in part]
+    return {key: _pruned(it) for key, it in part.items() if it != {}} if isinstance(part, dict) else part
+
+
+def _emptied(path: str) -> Any:
+    """A value that has the type of the default, and is empty."""
+    match functools.reduce(dict.__getitem__, path.split("."), DEFAULTS):
+        case dict() as default:
+            return dict.fromkeys(default)
+        case str() | list() as default:
+            return type(default)()
+    raise AssertionError(f"{path} can't be empty, and is taken")
+
+
+def test_null_takes_an_entry_from_a_map() -> None:
+    found = chart.objects(merged(ON, {"resources": {"limits": {"memory": None}}}))
+    assert chart.container(found)["resources"]["limits"] == {"ephemeral-storage": "256Mi"}
+    found = chart.objects(merged(ON, {"dashboard": {"labels": {"grafana_dashboard": None}}}))
+    assert "grafana_dashboard" not in chart.only(found, "ConfigMap")["metadata"]["labels"]
 
 
 def test_what_a_parent_chart_gives_is_taken() -> None:

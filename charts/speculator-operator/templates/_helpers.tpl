@@ -58,7 +58,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- $image := .Values.settings.resolverImage | default (include "speculator-operator.image" .) -}}
 {{- $namespace := dict "matchLabels" (dict "kubernetes.io/metadata.name" .Release.Namespace) -}}
 {{- $pods := dict "matchLabels" (include "speculator-operator.selectorLabels" . | fromYaml) -}}
-{{- $peers := prepend .Values.settings.networkPolicyPeers (dict "namespaceSelector" $namespace "podSelector" $pods) -}}
+{{- $peers := prepend (.Values.settings.networkPolicyPeers | default list) (dict "namespaceSelector" $namespace "podSelector" $pods) -}}
 {{- range $name, $value := merge (dict "resolverImage" $image "networkPolicyPeers" $peers) .Values.settings -}}
 {{- $text := toString $value -}}
 {{- if kindIs "slice" $value -}}
