@@ -252,6 +252,30 @@ def test_all_objects_bear_the_recommended_labels() -> None:
         ), placed(it)
 
 
+def test_labels_and_annotations_that_are_given_count_but_where_pods_are_selected_by_the_charts() -> None:
+    labels = {"app.kubernetes.io/name": "theirs", "a.example/b": "c"}
+    annotations = {"kubectl.kubernetes.io/default-container": "theirs", "a.example/b": "c"}
+    found = objects(
+        {
+            "podLabels": labels,
+            "podAnnotations": annotations,
+            "monitoring": {part: {"enabled": True, "labels": labels} for part in ("operator", "engines", "rules")},
+            "dashboard": {"enabled": True, "labels": labels},
+        }
+    )
+    others = [it["metadata"] for it in found if it["kind"] in ("PodMonitor", "PrometheusRule", "ConfigMap")]
+    assert len(others) == 4
+    for it in others:
+        assert it["labels"].items() >= {**labels, "app.kubernetes.io/instance": "r"}.items()
+    pod = only(found, "Deployment")["spec"]["template"]["metadata"]
+    assert pod["labels"] == {
+        **labels,
+        "app.kubernetes.io/name": "speculator-operator",
+        "app.kubernetes.io/instance": "r",
+    }
+    assert pod["annotations"] == annotations
+
+
 @pytest.mark.parametrize(
     ("settings", "ports"),
     [

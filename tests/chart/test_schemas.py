@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,6 +19,15 @@ IN_AN_IMAGE = "draft-in-an-image-and-gated-verifier"
 VALUES: dict[str, chart.Values] = {
     "defaults": {},
     "some namespaces": {"watchNamespaces": ["team-a", "team-b"]},
+    "with the chart's own labels and annotations": {
+        "podLabels": {"app.kubernetes.io/name": "theirs"},
+        "podAnnotations": {"kubectl.kubernetes.io/default-container": "theirs"},
+        "monitoring": {
+            part: {"enabled": True, "labels": {"app.kubernetes.io/instance": "theirs"}}
+            for part in ("operator", "engines", "rules")
+        },
+        "dashboard": {"enabled": True, "labels": {"app.kubernetes.io/name": "theirs"}},
+    },
     "everything": {
         "image": {"digest": f"sha256:{'0' * 64}"},
         "imagePullSecrets": [{"name": "registry"}],
@@ -71,6 +82,23 @@ VALUES: dict[str, chart.Values] = {
 @pytest.mark.parametrize("case", VALUES)
 def test_the_chart_renders_what_kubernetes_knows(case: str, release: str) -> None:
     conform(chart.text(VALUES[case]), release)
+
+
+@pytest.mark.parametrize("case", VALUES)
+def test_the_chart_renders_nothing_twice(case: str) -> None:
+    found = chart.objects(VALUES[case])
+    for names in [[chart.placed(it) for it in found], *_names(found)]:
+        assert len(names) == len(set(names))
+
+
+def _names(part: Any) -> Iterator[list[Any]]:
+    """What the items of each list are called, or are mounted at."""
+    if isinstance(part, list):
+        items = [it for it in part if isinstance(it, dict)]
+        yield from ([it[key] for it in items if key in it] for key in ("name", "mountPath"))
+        yield from (names for it in part for names in _names(it))
+    if isinstance(part, dict):
+        yield from (names for it in part.values() for names in _names(it))
 
 
 @pytest.mark.parametrize("release", RELEASES)

@@ -20,6 +20,20 @@ DEFAULTS: Values = yaml.safe_load((CHART / "values.yaml").read_text())
 SCHEMA: dict[str, Any] = json.loads((CHART / "values.schema.json").read_text())
 
 
+class _Loader(yaml.CSafeLoader):
+    """Refuses a key that is there twice, of which each reader of YAML makes something else."""
+
+
+def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
+    found = loader.construct_mapping(node, deep=True)
+    if len(found) != len(node.value):
+        raise yaml.constructor.ConstructorError(None, None, "a key is there twice", node.start_mark)
+    return found
+
+
+_Loader.add_constructor("tag:yaml.org,2002:map", _mapping)
+
+
 def text(values: Values | None = None, *flags: str, release: str = "r", namespace: str = "ns") -> str:
     """What Helm prints. Raises ``RenderFailed``."""
     return _rendered(json.dumps(values or {}), flags, release, namespace)
@@ -35,7 +49,7 @@ def _rendered(values: str, flags: tuple[str, ...], release: str, namespace: str)
 
 def objects(values: Values | None = None, *flags: str, release: str = "r", namespace: str = "ns") -> list[Object]:
     """The objects that the values give, the test's included."""
-    documents = yaml.load_all(text(values, *flags, release=release, namespace=namespace), Loader=yaml.CSafeLoader)
+    documents = yaml.load_all(text(values, *flags, release=release, namespace=namespace), Loader=_Loader)
     return [document for document in documents if document]
 
 

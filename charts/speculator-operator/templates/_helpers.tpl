@@ -19,6 +19,24 @@
 {{- end -}}
 {{- end -}}
 
+{{- /* extraVolumes, if they go together with each other, and with what the operator has there already. */ -}}
+{{- define "speculator-operator.extraVolumes" -}}
+{{- $volumes := list -}}
+{{- range .Values.extraVolumes -}}
+{{- $path := clean .mountPath -}}
+{{- $below := printf "%s/" (trimSuffix "/" $path) -}}
+{{- if eq .name "operator-tmp" -}}
+{{- fail "extraVolumes has the name operator-tmp, which is the chart's: give the volume another" -}}
+{{- else if or (hasPrefix $below "/tmp/") (hasPrefix $below "/opt/operator/") (hasPrefix "/opt/operator/" $below) -}}
+{{- fail (printf "extraVolumes has the mountPath %s, which would hide the operator's /tmp or /opt/operator: mount it elsewhere" $path) -}}
+{{- end -}}
+{{- $volumes = append $volumes (mergeOverwrite dict . (dict "mountPath" $path)) -}}
+{{- end -}}
+{{- include "speculator-operator.distinct" (dict "of" "extraVolumes" "key" "name" "items" $volumes) -}}
+{{- include "speculator-operator.distinct" (dict "of" "extraVolumes" "key" "mountPath" "items" $volumes) -}}
+{{- toJson $volumes -}}
+{{- end -}}
+
 {{- define "speculator-operator.selectorLabels" -}}
 app.kubernetes.io/name: speculator-operator
 app.kubernetes.io/instance: {{ .Release.Name | quote }}
@@ -29,6 +47,11 @@ app.kubernetes.io/instance: {{ .Release.Name | quote }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
+{{- end -}}
+
+{{- /* The chart's labels and those that others look for, which count where both have one. */ -}}
+{{- define "speculator-operator.labelsBy" -}}
+{{- merge dict (index . 1 | default dict) (include "speculator-operator.labels" (index . 0) | fromYaml) | toYaml -}}
 {{- end -}}
 
 {{- define "speculator-operator.serviceAccountName" -}}
