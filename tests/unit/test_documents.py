@@ -15,6 +15,7 @@ RUN_ELSEWHERE = {
     "make check": "the continuous integration",
 }
 LINK = re.compile(r"\]\((?!https?:)([^)#\s]*)(#[^)\s]+)?\)")
+PICTURE = re.compile(r"!\[[^\]]+\]\((?!https?:)([^)\s]+)\)")
 
 
 @pytest.mark.parametrize("page", pages(), ids=str)
@@ -33,6 +34,12 @@ def test_every_link_leads_somewhere(page: Path) -> None:
             titles = re.findall(r"^#+ (.*)$", linked.read_text(), re.MULTILINE)
             anchors = {"#" + re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
             assert anchor in anchors, f"{page} links to {target}{anchor}"
+
+
+def test_every_picture_is_shown_and_every_picture_that_is_shown_exists() -> None:
+    drawn = set((ROOT / "docs" / "pictures").iterdir())
+    shown = {(ROOT / page).parent / target for page in pages() for target in PICTURE.findall((ROOT / page).read_text())}
+    assert {path.resolve() for path in shown} == drawn
 
 
 def test_there_is_something_to_run() -> None:
