@@ -123,6 +123,12 @@ def test_the_samples_are_what_the_definition_says(path: Path) -> None:
     conform(path.read_text(), NEWEST, definitions=[CRD])
 
 
+@pytest.mark.parametrize("release", RELEASES)
+@pytest.mark.parametrize("path", chart.files(ROOT / "config" / "autoscalers"), ids=lambda path: path.stem)
+def test_the_autoscalers_are_what_kubernetes_and_keda_know(path: Path, release: str) -> None:
+    conform(path.read_text(), release)
+
+
 @pytest.mark.parametrize(
     ("manifest", "words"),
     [
