@@ -23,6 +23,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session", autouse=True)
 def programs(pytestconfig: pytest.Config) -> None:
     with pytestconfig.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
-        for name in ("helm", "kubeconform"):
+        for name in ("helm", "kubeconform", "glua"):
             binary(name)  # the first time this takes minutes, and says so
         schemas()

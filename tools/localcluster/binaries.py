@@ -35,6 +35,7 @@ MODULES = {
     "helm": 2.0,
     "kubeconform": 0.5,
     "kube-score": 1.0,
+    "lua": 0.2,
     "prometheus": 5.0,
 }
 
@@ -57,6 +58,7 @@ BINARIES = {
     "helm": ("helm", "helm"),
     "kubeconform": ("kubeconform", "kubeconform"),
     "kube-score": ("kube-score", "kube-score"),
+    "glua": ("lua", "glua"),
     "prometheus": ("prometheus", "prometheus"),
     "promtool": ("prometheus", "promtool"),
 }
