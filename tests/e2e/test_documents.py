@@ -1,4 +1,4 @@
-"""The tutorial and the how-tos, as a reader goes through them: every command, in order, on the real node."""
+"""The commands of the tutorial, the how-tos and other pages, in order, as a reader runs them, on the real node."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.conftest import RealCluster
-from tests.support.documents import HOW_TOS, ROOT, TUTORIAL, commands
+from tests.support.documents import HOW_TOS, OTHERS, PLACEHOLDERS, ROOT, TUTORIAL, runnable
 from tests.support.world import WEIGHTS
 from tools import playground
 from tools.localcluster.operator_image import OPERATOR_IMAGE
@@ -21,13 +21,18 @@ from tools.testhub import Hub
 
 RECIPES = ROOT / "tests" / "data" / "recipes"
 PAGE_SECONDS = 600
+(ENTER,) = (line for line in runnable(TUTORIAL) if line.startswith("source "))
+#: The README and the chart's say the same.
+(INSTALL,) = {
+    line for page in OTHERS for line in runnable(page) if line.startswith("helm install speculator-operator ")
+}
 
 pytestmark = pytest.mark.timeout(900)
 
 
 @dataclass(frozen=True)
 class Shell:
-    """What a reader's is: in the checkout, after ``source .playground/env``."""
+    """What a reader's is, in the checkout."""
 
     folder: Path
     environment: dict[str, str]
@@ -55,9 +60,8 @@ def reader(real_cluster: RealCluster, folder: Path, namespace: str) -> Shell:
     for name in ("charts", "config", "docs", "tests"):
         (folder / name).symlink_to(ROOT / name)
     playing = folder / playground.FOLDER.name
-    variables = playground.prepare(playing, real_cluster.control_plane, real_cluster.hub.url, namespace=namespace)
-    path = f"{variables['PATH']}:{os.environ['PATH']}"
-    return Shell(folder, {"HOME": str(folder), "LANG": "C.UTF-8", **variables, "PATH": path})
+    playground.prepare(playing, real_cluster.control_plane, real_cluster.hub.url, namespace=namespace)
+    return Shell(folder, {"HOME": str(folder), "LANG": "C.UTF-8", "PATH": os.environ["PATH"]})
 
 
 @pytest.fixture
@@ -92,21 +96,42 @@ def commit(hub: Hub, repository: str, config: dict[str, object]) -> None:
 def installed(
     undefined: None, operator_image: str, real_cluster: RealCluster, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[None]:
-    """The operator, as the tutorial installs it, and uninstalls it."""
+    """The operator, as the README installs it, with what the playground adds, and as the tutorial uninstalls it."""
     assert (undefined, operator_image) == (None, OPERATOR_IMAGE)
     administrator = reader(real_cluster, tmp_path_factory.mktemp("administrator"), "default")
-    (install,) = (line for line in commands(TUTORIAL) if line.startswith("helm install"))
-    (uninstall,) = (line for line in commands(TUTORIAL) if line.startswith("helm uninstall"))
-    administrator.run(install)
+    (uninstall,) = (line for line in runnable(TUTORIAL) if line.startswith("helm uninstall"))
+    administrator.run(ENTER, f"{INSTALL} --values .playground/values.yaml --wait")
     yield
-    administrator.run(uninstall)
+    administrator.run(ENTER, uninstall)
     real_cluster.control_plane.kubectl("delete", "namespace", "speculator-operator", "--timeout=90s")
+
+
+@pytest.fixture(scope="module")
+def shared_class(real_cluster: RealCluster, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """A volume of the class that is the reader's: a folder of the node's machine, which the Jobs' user may write to."""
+    volume = tmp_path_factory.mktemp("volume")
+    for folder in volume.parents[:2]:
+        folder.chmod(0o755)
+    volume.chmod(0o777)
+    real_cluster.control_plane.apply(
+        {
+            "apiVersion": "v1",
+            "kind": "PersistentVolume",
+            "metadata": {"name": "shared"},
+            "spec": {
+                "storageClassName": PLACEHOLDERS["your-shared-class"],
+                "accessModes": ["ReadWriteMany"],
+                "capacity": {"storage": "400Gi"},
+                "hostPath": {"path": str(volume)},
+            },
+        }
+    )
 
 
 @pytest.mark.usefixtures("undefined")
 def test_the_tutorial_leads_to_a_proven_deployment(shell: Shell, real_cluster: RealCluster) -> None:
     try:
-        said = shell.run(*commands(TUTORIAL))
+        said = shell.run(*runnable(TUTORIAL))
     finally:
         namespace = ("namespace", "speculator-operator", "--ignore-not-found", "--timeout=90s")
         real_cluster.control_plane.kubectl("delete", *namespace)
@@ -114,7 +139,19 @@ def test_the_tutorial_leads_to_a_proven_deployment(shell: Shell, real_cluster: R
     assert "RevisionNotFound" in said
 
 
-@pytest.mark.usefixtures("installed", "published")
+@pytest.mark.usefixtures("installed", "published", "shared_class")
 @pytest.mark.parametrize("page", HOW_TOS, ids=lambda page: page.stem)
 def test_a_how_to_works_as_it_is_written(shell: Shell, page: Path) -> None:
-    shell.run(*commands(page))
+    shell.run(ENTER, *runnable(page))
+
+
+@pytest.mark.usefixtures("installed", "published")
+def test_what_other_pages_say_besides_works_too(shell: Shell, real_cluster: RealCluster) -> None:
+    elsewhere = {INSTALL, *runnable(TUTORIAL)}
+    besides = [line for page in OTHERS for line in runnable(page) if line not in elsewhere]
+    kubectl = real_cluster.control_plane.kubectl
+    kubectl("create", "namespace", "team-a")  # the second release's; its operator has no image, and starts nowhere
+    try:
+        shell.run(ENTER, *besides)
+    finally:
+        kubectl("delete", "namespace", "team-a", "--wait=false")

@@ -6,23 +6,70 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 
-from tests.support.documents import HOW_TOS, ROOT, TUTORIAL, commands, pages
+from speculator_operator import api
+from tests.support.documents import (
+    BLOCK,
+    EXEMPT,
+    HOW_TOS,
+    OTHERS,
+    PLACEHOLDERS,
+    ROOT,
+    TUTORIAL,
+    commands,
+    commands_in,
+    pages,
+    runnable,
+)
 
-#: Commands outside the pages that tests run from end to end, and who runs each.
-RUN_ELSEWHERE = {
-    "make demo": "tests/e2e/test_main_job.py and test_documents.py show the same; it takes minutes more",
-    "make check": "the continuous integration",
-}
 LINK = re.compile(r"\]\((?!https?:)([^)#\s]*)(#[^)\s]+)?\)")
 PICTURE = re.compile(r"!\[[^\]]+\]\((?!https?:)([^)\s]+)\)")
 
 
 @pytest.mark.parametrize("page", pages(), ids=str)
-def test_every_command_is_one_that_something_runs(page: Path) -> None:
-    if page not in (TUTORIAL, *HOW_TOS):
-        unknown = {command.partition("  #")[0].strip() for command in commands(page)} - set(RUN_ELSEWHERE)
-        assert not unknown, f"{page}: neither on a page that is run, nor run elsewhere"
+def test_every_command_is_run_or_exempt(page: Path) -> None:
+    if page not in (TUTORIAL, *HOW_TOS, *OTHERS):
+        unknown = set(commands(page)) - set(EXEMPT)
+        assert not unknown, f"{page}: neither on a page that is run, nor exempt"
+
+
+@pytest.mark.parametrize("page", pages(), ids=str)
+def test_every_block_is_of_a_kind_that_is_looked_at(page: Path) -> None:
+    kinds = {kind for kind, _ in BLOCK.findall((ROOT / page).read_text())}
+    assert kinds <= {"console", "text", "sh", "yaml", "lua"}
+
+
+@pytest.mark.parametrize("page", pages(), ids=str)
+def test_every_manifest_is_yaml(page: Path) -> None:
+    for kind, block in BLOCK.findall((ROOT / page).read_text()):
+        assert kind != "yaml" or list(yaml.safe_load_all(block))
+
+
+def test_what_is_exempt_or_filled_in_is_on_a_page() -> None:
+    there = [command for page in pages() for command in commands(page)]
+    assert set(EXEMPT) <= set(there)
+    assert [placeholder for placeholder in PLACEHOLDERS if not re.search(rf"\b{placeholder}\b", "\n".join(there))] == []
+
+
+@pytest.mark.parametrize("page", [TUTORIAL, *HOW_TOS, *OTHERS], ids=str)
+def test_nothing_is_left_to_fill_in(page: Path) -> None:
+    assert [command for command in runnable(page) if re.search(r"\.\.\.|[<=/ ][A-Z]{4,}\b", command)] == []
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("```console\n$ a  # why\nprinted\n$ b | c\n```\n", ["a", "b | c"]),
+        ("```sh\na b   # why\n\n# only a comment\nc '#d'\n```\n", ["a b", "c '#d'"]),
+        ("```sh\na \\\n    --b \\\n    --c\nd\n```\n", ["a --b --c", "d"]),
+        ("```sh\na -f - <<END\n  b: c\n\nEND\nd\n```\n", ["a -f - <<END\n  b: c\n\nEND", "d"]),
+        ("```text\n$ a\nb\n```\n\n```yaml\na: b\n```\n", ["a"]),
+    ],
+    ids=["console", "sh", "continued", "with input", "other blocks"],
+)
+def test_commands_are_read_from_blocks(text: str, expected: list[str]) -> None:
+    assert list(commands_in(text)) == expected
 
 
 @pytest.mark.parametrize("page", pages(), ids=str)
@@ -34,6 +81,14 @@ def test_every_link_leads_somewhere(page: Path) -> None:
             titles = re.findall(r"^#+ (.*)$", linked.read_text(), re.MULTILINE)
             anchors = {"#" + re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
             assert anchor in anchors, f"{page} links to {target}{anchor}"
+
+
+def test_the_health_check_of_argo_cd_is_shown_as_it_is() -> None:
+    page = Path("docs/how-to/gitops.md")
+    (shown,) = (block for kind, block in BLOCK.findall((ROOT / page).read_text()) if kind == "lua")
+    assert shown == (ROOT / "config" / "argocd" / "health.lua").read_text()
+    key = f"resource.customizations.health.{api.GROUP}_{api.KIND}=config/argocd/health.lua"
+    assert any(key in command for command in commands(page))
 
 
 def test_every_picture_is_shown_and_every_picture_that_is_shown_exists() -> None:
