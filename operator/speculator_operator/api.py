@@ -1156,8 +1156,8 @@ class NetworkPolicy(_Model):
     NetworkPolicy. By default anybody. No other port is ever reached."""
     egress: Egress = Egress.SOURCES
     """What the pods reach. Sources (the default): what their models are downloaded from, and the cluster's DNS; nothing
-    where all models are mounted. None: nothing, which is refused where a model has to be downloaded. Any: everything.
-    """
+    where all models are mounted. None: nothing, which is refused where a model has to be downloaded. Any: this policy
+    limits nothing, and what other policies of the namespace deny stays denied."""
 
 
 class Template(_Model):
