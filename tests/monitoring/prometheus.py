@@ -115,6 +115,7 @@ def scraped_as(monitor: Mapping[str, Any], discovered: Mapping[str, Any]) -> dic
     """
     spec, metadata = monitor["spec"], monitor["metadata"]
     (endpoint,) = spec["podMetricsEndpoints"]
+    job_label = [spec["jobLabel"]] if "jobLabel" in spec else []
     known = {"jobLabel", "selector", "namespaceSelector", "sampleLimit", "podMetricsEndpoints"}
     known_here = {"port", "path", "honorLabels", "relabelings", "metricRelabelings"}
     assert set(spec) <= known, f"not translated: {set(spec) - known}"
@@ -127,7 +128,8 @@ def scraped_as(monitor: Mapping[str, Any], discovered: Mapping[str, Any]) -> dic
         {"source_labels": ["__meta_kubernetes_namespace"], "target_label": "namespace"},
         {"source_labels": ["__meta_kubernetes_pod_container_name"], "target_label": "container"},
         {"source_labels": ["__meta_kubernetes_pod_name"], "target_label": "pod"},
-        {"source_labels": [_label(spec["jobLabel"])], "target_label": "job", "regex": "(.+)"},
+        {"target_label": "job", "replacement": f"{metadata['namespace']}/{metadata['name']}"},
+        *({"source_labels": [_label(it)], "target_label": "job", "regex": "(.+)"} for it in job_label),
         {"target_label": "endpoint", "replacement": endpoint["port"]},
         *map(_relabeling, endpoint.get("relabelings", [])),
     ]

@@ -24,14 +24,17 @@ EVERYTHING: Values = {
 
 def found(kind: str, values: Values | None = None, *, suffix: str = "") -> Object:
     """The one object of a kind whose name ends so."""
-    objects = chart.objects(chart.merged(EVERYTHING, values or {}), release=RELEASE, namespace=RELEASE_NAMESPACE)
-    return chart.only(objects, kind, f"{RELEASE}{suffix}")
+    return chart.only(_objects(values), kind, f"{RELEASE}{suffix}")
 
 
-def rules(values: Values | None = None) -> Object:
+def rules(values: Values | None = None, *, release: str = RELEASE) -> Object:
     """The PrometheusRule's content, as a file of rules for Prometheus."""
-    content: Object = found("PrometheusRule", values)["spec"]
+    content: Object = chart.only(_objects(values, release), "PrometheusRule")["spec"]
     return content
+
+
+def _objects(values: Values | None, release: str = RELEASE) -> list[Object]:
+    return chart.objects(chart.merged(EVERYTHING, values or {}), release=release, namespace=RELEASE_NAMESPACE)
 
 
 def alerts(content: Mapping[str, Any]) -> dict[str, Object]:

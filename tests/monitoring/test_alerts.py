@@ -7,22 +7,25 @@ import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
-from tests.monitoring.rendered import RELEASE_NAMESPACE, alerts, of_alerts, rules
+from tests.monitoring.rendered import RELEASE, RELEASE_NAMESPACE, alerts, of_alerts, rules
 from tests.support import chart
-from tests.support.chart import Values
+from tests.support.chart import Object, Values
 from tools.localcluster.binaries import binary
 
 DOCS = Path(__file__).parents[2] / "docs"
 RUNBOOK, MONITORING = DOCS / "runbook.md", DOCS / "monitoring.md"
 
-#: The one resource of most cases, as its series bear it.
+#: The one resource of most cases, as its engines' series bear it.
 LLAMA = 'namespace="team",name="llama"'
+#: What all series of the release's operator bear.
+JOB = f'job="{RELEASE_NAMESPACE}/{RELEASE}"'
 #: The leader's own series, as Prometheus labels its target.
-LEADER = f'namespace="{RELEASE_NAMESPACE}",pod="operator-1"'
+LEADER = f'{JOB},namespace="{RELEASE_NAMESPACE}",pod="operator-1"'
 #: A week at 10 minutes.
 WEEK = 7 * 24 * 6
 
@@ -40,16 +43,16 @@ class Case:
 
 
 def active(values: str, who: str = LLAMA) -> dict[str, str]:
-    return {f"speculator_deployment_speculation_active{{{who}}}": values}
+    return {f"speculator_deployment_speculation_active{{{JOB},{who}}}": values}
 
 
-def condition(type_: str, status: str, values: str, who: str = LLAMA) -> dict[str, str]:
-    return {f'speculator_deployment_condition{{{who},condition="{type_}",status="{status}"}}': values}
+def condition(type_: str, status: str, values: str) -> dict[str, str]:
+    return {f'speculator_deployment_condition{{{JOB},{LLAMA},condition="{type_}",status="{status}"}}': values}
 
 
 def replicas(wanted: str, proven: str = "") -> dict[str, str]:
-    series = {f"speculator_deployment_replicas{{{LLAMA}}}": wanted}
-    return series | ({f"speculator_deployment_proven_replicas{{{LLAMA}}}": proven} if proven else {})
+    series = {f"speculator_deployment_replicas{{{JOB},{LLAMA}}}": wanted}
+    return series | ({f"speculator_deployment_proven_replicas{{{JOB},{LLAMA}}}": proven} if proven else {})
 
 
 def tokens(values: str) -> dict[str, str]:
@@ -58,10 +61,10 @@ def tokens(values: str) -> dict[str, str]:
 
 
 def drafted(drafts: str, accepted: str = "", *, draft: str = "org/draft", pod: str = "operator-1") -> dict[str, str]:
-    series = {f'speculator_deployment_drafts_total{{{LLAMA},pod="{pod}"}}': drafts}
+    series = {f'speculator_deployment_drafts_total{{{JOB},{LLAMA},pod="{pod}"}}': drafts}
     if accepted:
-        info = f'{LLAMA},pod="{pod}",method="eagle3",verifier="org/llama",draft="{draft}",engine_version="0.32.0"'
-        series[f'speculator_deployment_accepted_tokens_total{{{LLAMA},pod="{pod}"}}'] = accepted
+        info = f'{JOB},{LLAMA},pod="{pod}",method="eagle3",verifier="org/llama",draft="{draft}",engine_version="0.32.0"'
+        series[f'speculator_deployment_accepted_tokens_total{{{JOB},{LLAMA},pod="{pod}"}}'] = accepted
         series[f"speculator_deployment_info{{{info}}}"] = re.sub(r"-?\d+([+-]\d+)?x", "1+0x", accepted)
     return series
 
@@ -345,8 +348,8 @@ NOT_PROVEN = [
 ]
 
 
-def leader(values: str, pod: str = "operator-1") -> dict[str, str]:
-    return {f'speculator_operator_leader{{namespace="{RELEASE_NAMESPACE}",pod="{pod}"}}': values}
+def leader(values: str, pod: str = "operator-1", job: str = JOB) -> dict[str, str]:
+    return {f'speculator_operator_leader{{{job},namespace="{RELEASE_NAMESPACE}",pod="{pod}"}}': values}
 
 
 NOT_LEADING = [
@@ -372,7 +375,13 @@ NOT_LEADING = [
     Case(
         "OperatorNotLeading",
         "an operator of another namespace, which doesn't stand in for this one",
-        {'speculator_operator_leader{namespace="elsewhere",pod="operator-1"}': "1x30"},
+        leader("1x30", job=f'job="elsewhere/{RELEASE}"'),
+        {"6m": 1},
+    ),
+    Case(
+        "OperatorNotLeading",
+        "another release in the same namespace, which doesn't either",
+        leader("1x30", job=f'job="{RELEASE_NAMESPACE}/team-b-speculator-operator"'),
         {"6m": 1},
     ),
 ]
@@ -411,32 +420,63 @@ CASES = [
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.alert}: {case.sentence}")
 def test_fires(case: Case, tmp_path: Path) -> None:
     expression = f'count(ALERTS{{alertname="{case.alert}",alertstate="firing"}}) or vector(0)'
-    judged = {
+    expected = [
+        {"expr": expression, "eval_time": time, "exp_samples": [{"labels": "{}", "value": number}]}
+        for time, number in case.firing.items()
+    ]
+    judge(tmp_path, rules(case.values), case.series, case.interval, promql_expr_test=expected)
+
+
+def judge(folder: Path, judged: Object, series: Mapping[str, str], interval: str, **expected: Any) -> None:
+    """Has promtool compare what rules make of series with what is expected, in its own words."""
+    test = {
         "rule_files": ["rules.yaml"],
-        "evaluation_interval": case.interval,
+        "evaluation_interval": interval,
         # What was recorded 10 minutes before is too old to be found, so it has to be recorded first.
-        "group_eval_order": [group["name"] for group in rules(case.values)["groups"]],
+        "group_eval_order": [group["name"] for group in judged["groups"]],
         "tests": [
             {
-                "interval": case.interval,
-                "input_series": [{"series": series, "values": values} for series, values in case.series.items()],
-                "promql_expr_test": [
-                    {"expr": expression, "eval_time": time, "exp_samples": [{"labels": "{}", "value": number}]}
-                    for time, number in case.firing.items()
-                ],
+                "interval": interval,
+                "input_series": [{"series": name, "values": values} for name, values in series.items()],
+                **expected,
             }
         ],
     }
-    (tmp_path / "rules.yaml").write_text(yaml.safe_dump(rules(case.values)))
-    (tmp_path / "test.yaml").write_text(yaml.safe_dump(judged))
+    (folder / "rules.yaml").write_text(yaml.safe_dump(judged))
+    (folder / "test.yaml").write_text(yaml.safe_dump(test))
     ended = subprocess.run(
-        [binary("promtool"), "test", "rules", tmp_path / "test.yaml"],
+        [binary("promtool"), "test", "rules", folder / "test.yaml"],
         capture_output=True,
         text=True,
         check=False,
         timeout=50,
     )
     assert ended.returncode == 0, ended.stdout + ended.stderr
+
+
+def test_of_two_releases_each_tells_of_its_own(tmp_path: Path) -> None:
+    """Both have the rules, in one namespace. The second one's resource is stalled, and its operator gone after that."""
+    other = rules(release="team-b")
+    for group in other["groups"]:
+        group["name"] += " of team-b"
+    of_other = {
+        name.replace(JOB, f'job="{RELEASE_NAMESPACE}/team-b-speculator-operator"'): values
+        for name, values in (condition("Stalled", "True", "1x40 stale") | leader("1x40 stale")).items()
+    }
+    expression = 'ALERTS{alertstate="firing"}'
+    bears = f'alertstate="firing",job="{RELEASE_NAMESPACE}/team-b-speculator-operator"'
+    stalled = f'ALERTS{{alertname="ResourceStalled",{bears},{LLAMA},severity="warning"}}'
+    gone = f'ALERTS{{alertname="OperatorNotLeading",{bears},severity="critical"}}'
+    judge(
+        tmp_path,
+        {"groups": [*rules()["groups"], *other["groups"]]},
+        leader("1x90") | of_other,
+        "1m",
+        promql_expr_test=[
+            {"expr": expression, "eval_time": time, "exp_samples": [{"labels": labels, "value": 1}]}
+            for time, labels in {"30m": stalled, "60m": gone}.items()
+        ],
+    )
 
 
 def test_each_alert_has_cases_in_which_it_fires_and_in_which_it_does_not() -> None:

@@ -72,6 +72,7 @@ def test_a_resource_whose_engines_stop_drafting_is_told_of_until_they_draft_agai
         "namespace": namespace,
         "name": "flaky",
         "severity": "warning",
+        "job": f"{RELEASE_NAMESPACE}/{RELEASE}",
     }
     assert annotations["summary"] == f"{namespace}/flaky serves without speculation"
     assert f"kubectl speculator status flaky --namespace {namespace}" in annotations["description"]
@@ -153,7 +154,7 @@ def test_when_the_leader_is_gone_that_is_told_of_until_another_leads(running: Li
     (leader,) = eventually(lambda: running.prometheus.query(leads))
     running.operators[leader["metric"]["pod"].removeprefix(f"{RELEASE}-")].kill()
     alert = eventually(lambda: running.prometheus.firing("OperatorNotLeading"))
-    assert RELEASE_NAMESPACE in alert[""]["annotations"]["description"]
+    assert f"{RELEASE_NAMESPACE}/{RELEASE}" in alert[""]["annotations"]["description"]
     (other,) = eventually(lambda: running.prometheus.query(leads))
     assert other["metric"]["pod"] != leader["metric"]["pod"]
     eventually(lambda: _firing(running) == {"ResourceStalled"})
