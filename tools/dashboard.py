@@ -202,7 +202,8 @@ WORTH = Row(
         Panel(
             "Acceptance length",
             "Tokens that a draft's verification gives: 1 is the verifier's own, and all that is gained lies above it. "
-            "Over the operator's window. Dashed: the median of the last week, for the same draft and verifier.",
+            "Over the operator's window. Dashed: the median of the last week, for the same draft, verifier and number "
+            "of tokens.",
             (
                 Query(gauge("acceptance_length")),
                 Query(

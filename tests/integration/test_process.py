@@ -57,8 +57,8 @@ def test_a_converged_operator_says_what_its_resources_are(world: World) -> None:
         assert of("accepted_tokens_total", of_a) == 2 * drafted
         assert of("accepted_tokens_per_position_total", f'{of_a},position="0"') == drafted
         assert (of("replicas", of_a), of("ready_replicas", of_a), of("speculation_active", of_a)) == (2, 2, 1)
-        models = f'draft="org/draft",engine_version="0.32.0",method="eagle3",{of_a},verifier="org/verifier"'
-        assert of("info", models) == 1
+        drafts_by = 'draft="org/draft",engine_version="0.32.0",method="eagle3"'
+        assert of("info", f'{drafts_by},{of_a},num_speculative_tokens="3",verifier="org/verifier"') == 1
         said = [of("condition", f'condition="Ready",{of_a},status="{it}"') for it in ("True", "False", "Unknown")]
         assert said == [1, 0, 0]
         of_plain = of_a.replace('"a"', '"plain"')

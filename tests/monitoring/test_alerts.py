@@ -26,8 +26,9 @@ LLAMA = 'namespace="team",name="llama"'
 JOB = f'job="{RELEASE_NAMESPACE}/{RELEASE}"'
 #: The leader's own series, as Prometheus labels its target.
 LEADER = f'{JOB},namespace="{RELEASE_NAMESPACE}",pod="operator-1"'
-#: A week at 10 minutes.
+#: At 10 minutes.
 WEEK = 7 * 24 * 6
+FOUR_DAYS = 4 * 24 * 6
 
 
 @dataclass(frozen=True)
@@ -60,12 +61,18 @@ def tokens(values: str) -> dict[str, str]:
     return {f'vllm:generation_tokens_total{{{LLAMA},pod="llama-0",model_name="m",engine="0"}}': values}
 
 
+def serves(values: str, *, draft: str = "org/draft", tokens: int = 5, pod: str = "operator-1") -> dict[str, str]:
+    """What drafts for what."""
+    what = f'method="eagle3",verifier="org/llama",draft="{draft}",num_speculative_tokens="{tokens}"'
+    return {f'speculator_deployment_info{{{JOB},{LLAMA},pod="{pod}",{what},engine_version="0.32.0"}}': values}
+
+
 def drafted(drafts: str, accepted: str = "", *, draft: str = "org/draft", pod: str = "operator-1") -> dict[str, str]:
+    """Drafts, and with what was accepted of them, one that has served all along."""
     series = {f'speculator_deployment_drafts_total{{{JOB},{LLAMA},pod="{pod}"}}': drafts}
     if accepted:
-        info = f'{JOB},{LLAMA},pod="{pod}",method="eagle3",verifier="org/llama",draft="{draft}",engine_version="0.32.0"'
         series[f'speculator_deployment_accepted_tokens_total{{{JOB},{LLAMA},pod="{pod}"}}'] = accepted
-        series[f"speculator_deployment_info{{{info}}}"] = re.sub(r"-?\d+([+-]\d+)?x", "1+0x", accepted)
+        series |= serves(re.sub(r"-?\d+([+-]\d+)?x", "1+0x", accepted), draft=draft, pod=pod)
     return series
 
 
@@ -237,6 +244,36 @@ COLLAPSE = [
         drafted(f"0+1000x{WEEK} stale", f"0+2000x{WEEK} stale")
         | drafted(f"_x{WEEK} 0+1000x30", f"_x{WEEK} 0+200x30", draft="org/other", pod="operator-2"),
         {"7d2h": 0, "7d4h": 0},
+        interval="10m",
+    ),
+    Case(
+        "AcceptanceCollapsed",
+        "fewer tokens, of which fewer can be accepted: 0.95 of 1, after four days with 2.5 of 5",
+        drafted(f"0+1000x{FOUR_DAYS + 60}", f"0+2500x{FOUR_DAYS} {2500 * FOUR_DAYS + 950}+950x59")
+        | serves(f"1x{FOUR_DAYS} stale")
+        | serves(f"_x{FOUR_DAYS} 1x60", tokens=1),
+        {"4d1h": 0, "4d2h": 0, "4d4h": 0, "4d9h": 0},
+        interval="10m",
+    ),
+    Case(
+        "AcceptanceCollapsed",
+        "as many tokens as before again, after a day with fewer, in an hour of which most drafts had fewer",
+        drafted(
+            f"0+1000x{FOUR_DAYS} {1000 * FOUR_DAYS + 3000}+3000x143 {1000 * FOUR_DAYS + 3000 * 145}+1000x59",
+            f"0+6000x{FOUR_DAYS} {6000 * FOUR_DAYS + 2850}+2850x143 {6000 * FOUR_DAYS + 2850 * 144 + 6000}+6000x59",
+        )
+        | serves(f"1x{FOUR_DAYS} stale _x143 1x60", tokens=8)
+        | serves(f"_x{FOUR_DAYS} 1x144 stale", tokens=1),
+        {"5d30m": 0, "5d50m": 0, "5d1h": 0, "5d2h": 0, "5d4h": 0},
+        interval="10m",
+    ),
+    Case(
+        "AcceptanceCollapsed",
+        "fewer tokens that collapse later, after four days with them",
+        drafted(f"0+1000x{FOUR_DAYS + 24}", f"0+950x{FOUR_DAYS} {950 * FOUR_DAYS + 100}+100x23")
+        | serves("1x6 stale")
+        | serves(f"_x6 1x{FOUR_DAYS + 24}", tokens=1),
+        {"4d": 0, "4d2h": 1},
         interval="10m",
     ),
     Case(
@@ -432,6 +469,7 @@ def judge(folder: Path, judged: Object, series: Mapping[str, str], interval: str
     test = {
         "rule_files": ["rules.yaml"],
         "evaluation_interval": interval,
+        "fuzzy_compare": True,
         # What was recorded 10 minutes before is too old to be found, so it has to be recorded first.
         "group_eval_order": [group["name"] for group in judged["groups"]],
         "tests": [
@@ -452,6 +490,57 @@ def judge(folder: Path, judged: Object, series: Mapping[str, str], interval: str
         timeout=50,
     )
     assert ended.returncode == 0, ended.stdout + ended.stderr
+
+
+def test_a_collapse_is_told_in_tokens(tmp_path: Path) -> None:
+    alert = {
+        "exp_labels": {
+            "namespace": "team",
+            "name": "llama",
+            "method": "eagle3",
+            "verifier": "org/llama",
+            "draft": "org/draft",
+            "num_speculative_tokens": "5",
+            "job": f"{RELEASE_NAMESPACE}/{RELEASE}",
+            "severity": "warning",
+        },
+        "exp_annotations": {
+            "summary": "Drafts of team/llama are accepted far less than in the last week",
+            "description": "org/draft (eagle3) drafts for team/llama, and of a draft's 5 tokens 0.50 were accepted on "
+            "average in the last hour, less than 0.5 times the week's median. What is asked of the model, or the "
+            "model, has changed. Run: kubectl speculator status llama --namespace team",
+            "runbook_url": "https://docs.example/runbook.md#acceptancecollapsed",
+        },
+    }
+    judge(
+        tmp_path,
+        rules(),
+        drafted(f"0+1000x{WEEK + 24}", f"0+2000x{WEEK} {2000 * WEEK + 500}+500x23"),
+        "10m",
+        alert_rule_test=[{"eval_time": "7d2h", "alertname": "AcceptanceCollapsed", "exp_alerts": [alert]}],
+    )
+
+
+def test_the_median_is_of_what_serves_now(tmp_path: Path) -> None:
+    recorded = "namespace_name:speculator_deployment_accepted_per_draft:median7d"
+    labels = f'{JOB},{LLAMA},method="eagle3",verifier="org/llama",draft="org/draft",num_speculative_tokens='
+    medians = {"4d": ('"5"', 2.5), "4d6h": ('"1"', 0.95)}
+    judge(
+        tmp_path,
+        rules(),
+        drafted(f"0+1000x{FOUR_DAYS + 60}", f"0+2500x{FOUR_DAYS} {2500 * FOUR_DAYS + 950}+950x59")
+        | serves(f"1x{FOUR_DAYS} stale")
+        | serves(f"_x{FOUR_DAYS} 1x60", tokens=1),
+        "10m",
+        promql_expr_test=[
+            {
+                "expr": recorded,
+                "eval_time": time,
+                "exp_samples": [{"labels": f"{recorded}{{{labels}{tokens}}}", "value": value}],
+            }
+            for time, (tokens, value) in medians.items()
+        ],
+    )
 
 
 def test_of_two_releases_each_tells_of_its_own(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ RESOLVED = {
     "engineVersion": "0.32.0",
     "verifier": {"uri": "org/verifier", "revision": "1"},
     "draft": {"uri": "org/draft", "revision": "2"},
+    "numSpeculativeTokens": 5,
 }
 DRAFTED = Drafted(proven=2, window=Counters(10, 30, 15, (9, 4, 2)), counted=Counters(100, 300, 150, (90, 40, 20)))
 
@@ -90,9 +91,9 @@ def test_before_anything_was_drafted_there_is_no_rate_and_counters_begin() -> No
 @pytest.mark.parametrize(
     ("case", "status", "info"),
     [
-        ("a draft", {}, ("eagle3", "0.32.0", "org/verifier", "org/draft")),
+        ("a draft", {}, ("eagle3", "0.32.0", "org/verifier", "org/draft", "5")),
         ("a regular model", {"resolved": {"off": "RegularModel", "engineVersion": "0.32.0",
-                                          "verifier": {"uri": "org/model"}}}, ("", "0.32.0", "org/model", "")),
+                                          "verifier": {"uri": "org/model"}}}, ("", "0.32.0", "org/model", "", "")),
         ("nothing resolved", {"resolved": None}, None),
     ],
 )  # fmt: skip

@@ -127,7 +127,7 @@ PROVEN = Family(
 DEPLOYMENT_INFO = Family(
     "speculator_deployment_info",
     Type.GAUGE,
-    (*_OF_ONE, "method", "engine_version", "verifier", "draft"),
+    (*_OF_ONE, "method", "engine_version", "verifier", "draft", "num_speculative_tokens"),
     "1, with what serves. Absent until something is resolved; a label is empty where there is none.",
 )
 
@@ -210,7 +210,7 @@ def _of_one(key: Key, known: Known, drafted: Drafted) -> Iterator[Sample]:
         return
     names = (resolved.get("method", ""), resolved.get("engineVersion", ""))
     models = ((resolved.get(role) or {}).get("uri", "") for role in ("verifier", "draft"))
-    yield Sample(DEPLOYMENT_INFO, (*key, *names, *models), 1)
+    yield Sample(DEPLOYMENT_INFO, (*key, *names, *models, str(resolved.get("numSpeculativeTokens", ""))), 1)
     if resolved.get("off"):
         return
     counted, window = drafted.counted, drafted.window
