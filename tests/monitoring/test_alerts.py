@@ -331,8 +331,8 @@ UNAVAILABLE = [
     Case(
         "ResourceUnavailable",
         "a resource that served and has no ready pod, for as long as that lasts",
-        available("1x20 0x240", "0x20 1x240") | replicas("1x260"),
-        {"20m": 0, "27m": 1, "4h": 1},
+        available("1x90 0x240", "0x90 1x240") | replicas("1x330"),
+        {"90m": 0, "97m": 1, "5h": 1},
     ),
     Case("ResourceUnavailable", "one that serves", available("1x60", "0x60") | replicas("1x60"), {"60m": 0}),
     Case(
@@ -352,6 +352,24 @@ UNAVAILABLE = [
         "one that starts again after it was suspended",
         available("1x20 0x100", "0x20 1x100") | replicas("1x20 0x60 1x40"),
         {"90m": 0, "2h": 0},
+    ),
+    Case(
+        "ResourceUnavailable",
+        "one that was deleted for two hours, created again under its name, and loads for 20 minutes",
+        available("1x90 stale _x119 0x20 1x40", "0x90 stale _x119 1x20 0x40") | replicas("1x90 stale _x119 1x60"),
+        {"93m": 0, "217m": 0, "230m": 0, "4h": 0},
+    ),
+    Case(
+        "ResourceUnavailable",
+        "one that has stopped to serve within an hour of its creation, once that is over",
+        available("1x20 0x120", "0x20 1x120") | replicas("1x140"),
+        {"30m": 0, "1h": 0, "70m": 1, "2h": 1},
+    ),
+    Case(
+        "ResourceUnavailable",
+        "on through a restart of the operator, an hour ago or now",
+        available("1x90 0x9 stale 0x140", "0x90 1x9 stale 1x140") | replicas("1x100 stale 1x140"),
+        {"97m": 1, "100m": 1, "102m": 1, "160m": 1, "165m": 1},
     ),
     Case(
         "ResourceUnavailable",
