@@ -379,6 +379,54 @@ UNAVAILABLE = [
     ),
 ]
 
+WAITING = [
+    Case(
+        "ResourceWaiting",
+        "a resource that has never served, whose pods were wanted for six hours, until one is ready",
+        available("0x400 1x20", "1x400 0x20") | condition("Stalled", "True", "0x420") | replicas("1x420"),
+        {"5h": 0, "6h10m": 0, "6h20m": 1, "6h50m": 0},
+    ),
+    Case(
+        "ResourceWaiting",
+        "one of which another alert says that it serves no more, until a day is over",
+        available("1x12 0x318", "0x12 1x318") | condition("Stalled", "True", "0x330") | replicas("1x330"),
+        {"8h": 0, "25h": 0, "27h": 1},
+        interval="5m",
+    ),
+    Case(
+        "ResourceWaiting",
+        "one that is suspended, or scaled to nothing",
+        available("0x420", "1x420") | replicas("0x420"),
+        {"6h30m": 0, "7h": 0},
+    ),
+    Case(
+        "ResourceWaiting",
+        "one that loads, after it was suspended for long",
+        available("0x420", "1x420") | replicas("0x380 1x40"),
+        {"7h": 0},
+    ),
+    Case(
+        "ResourceWaiting",
+        "one that is stalled, of which another alert tells, and then loads",
+        available("0x420", "1x420") | condition("Stalled", "True", "1x380 0x40") | replicas("1x420"),
+        {"6h15m": 0, "7h": 0},
+    ),
+    Case("ResourceWaiting", "one that serves", available("1x420", "0x420") | replicas("1x420"), {"7h": 0}),
+    Case(
+        "ResourceWaiting",
+        "one that was deleted while it waited",
+        available("0x350 stale", "1x350 stale") | replicas("1x350 stale"),
+        {"6h20m": 0},
+    ),
+    Case(
+        "ResourceWaiting",
+        "sooner, where values say so",
+        available("0x120", "1x120") | replicas("1x120"),
+        {"50m": 0, "80m": 1},
+        values=of_alerts(ResourceWaiting={"hours": 1}),
+    ),
+]
+
 NOT_PROVEN = [
     Case(
         "ReplicasNotProven",
@@ -466,6 +514,7 @@ CASES = [
     *COLLAPSE,
     *STALLED,
     *UNAVAILABLE,
+    *WAITING,
     *NOT_PROVEN,
     *NOT_LEADING,
     *ERRORS,
