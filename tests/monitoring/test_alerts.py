@@ -673,6 +673,19 @@ def test_the_runbook_has_a_section_for_each_alert() -> None:
     assert sections == list(alerts(rules()))
 
 
+def test_the_runbook_s_commands_say_of_which_namespace() -> None:
+    commands = re.findall(r"`(kubectl (?:get|describe|logs|annotate|rollout|speculator) [^`]+)`", RUNBOOK.read_text())
+    assert commands
+    assert [command for command in commands if "--namespace " not in command] == []
+
+
+def test_errors_are_shown_whole_with_the_replica_that_logged_them() -> None:
+    """With a selector, ``kubectl logs`` shows ten lines of each pod, and not of which, unless it is told to."""
+    command = alerts(rules())["OperatorErrors"]["annotations"]["description"].partition("Run: ")[2]
+    assert command.split()[:2] == ["kubectl", "logs"]
+    assert {"--since", "--tail=-1", "--prefix"} <= set(command.split())
+
+
 def test_the_documentation_says_how_long_and_how_severe() -> None:
     rows = re.findall(r"^\| ([A-Z]\w+) \| (\w+) \| (\d+) minutes \|", MONITORING.read_text(), re.MULTILINE)
     expected = [(name, it["labels"]["severity"], it["for"].removesuffix("m")) for name, it in alerts(rules()).items()]
