@@ -692,6 +692,15 @@ def test_the_documentation_says_how_long_and_how_severe() -> None:
     assert rows == expected
 
 
+def test_the_documentation_s_examples_are_values_of_the_chart() -> None:
+    blocks = re.findall(r"^```yaml\n(.*?)^```$", MONITORING.read_text(), re.MULTILINE | re.DOTALL)
+    values = chart.merged(*(yaml.safe_load(block) for block in blocks))
+    found = chart.objects(values)
+    policy = chart.only(found, "NetworkPolicy")
+    assert {"PodMonitor", "PrometheusRule"} <= {it["kind"] for it in found}
+    assert policy["spec"]["ingress"][0]["from"] == values["networkPolicy"]["metricsFrom"]
+
+
 def test_an_alert_that_is_disabled_is_left_out() -> None:
     names = set(alerts(rules()))
     assert set(alerts(rules(of_alerts(ResourceStalled={"enabled": False})))) == names - {"ResourceStalled"}
