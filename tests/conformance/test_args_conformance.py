@@ -49,6 +49,12 @@ SAME: dict[str, list[str]] = {
     "a JSON object": ["--limit-mm-per-prompt", '{"image": 2}'],
     "a JSON object by keys": ["--override-generation-config.temperature", "0.5", "--limit-mm-per-prompt.image=2"],
     "nested keys and lists": ["-cc.cudagraph_capture_sizes+=1,2", "-cc.mode=3", "--kernel_config.moe_backend=triton"],
+    "keys of objects in an object": [
+        "--mm-processor-kwargs.images_kwargs.size",
+        '{"longest_edge": 512}',
+        "--mm_processor_kwargs.size.height=1k",
+    ],
+    "a key that is given twice": ["--override-generation-config", '{"top_k": 1, "top_k": 2}'],
     "an optimization level in one piece": ["-O3"],
     "an optimization level with an equals sign": ["-O=2"],
     "an optimization level in the next element": ["-O", "1"],
@@ -172,7 +178,8 @@ def random_args() -> list[list[str]]:
     chance = random.Random(20250917)  # noqa: S311  # chosen, not secret
     by_name = {option.name: option for option in options_of(VERSION).values()}
     fields = [by_name[name] for name in ("--tensor-parallel-size", "--served-model-name", "--port", "--spec-tokens")]
-    every = [by_name[name] for name in sorted(by_name) if may_be_set(name)] + fields * 3
+    any_key = by_name["--default-chat-template-kwargs"]
+    every = [by_name[name] for name in sorted(by_name) if may_be_set(name)] + fields * 3 + [any_key] * 10
     return [some_args(chance, every) for _ in range(1500)]
 
 

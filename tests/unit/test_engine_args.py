@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from importlib import resources
 from typing import Any
 
@@ -142,7 +143,77 @@ REFUSED: dict[str, tuple[list[str], Reason, str]] = {
     "weights made up": (["--load-format=dummy"], Reason.FLAG_REFUSED, "--load-format may be one of"),
     "a compiler of one's own": (["-cc", '{"backend": "a.b"}'], Reason.FLAG_REFUSED, "may not set 'backend'"),
     "a compiler of one's own, by key": (["-cc.backend=a.b"], Reason.FLAG_REFUSED, "may not set 'backend'"),
+    "a compiler's step of one's own": (
+        ["-cc.inductor_passes.a=os.system"],
+        Reason.FLAG_REFUSED,
+        "set 'inductor_passes.a'",
+    ),
+    "code by a key": (
+        ["--structured-outputs-config", '{"reasoning_parser_plugin": "/models/verifier/parser.py"}'],
+        Reason.FLAG_REFUSED,
+        "--structured-outputs-config may not set 'reasoning_parser_plugin'; it may set backend, disable_add",
+    ),
+    "code by a key of its own": (
+        ["--structured_outputs_config.reasoning_parser_plugin=/models/verifier/parser.py"],
+        Reason.FLAG_REFUSED,
+        "may not set 'reasoning_parser_plugin'",
+    ),
+    "code by a key and a value": (
+        ["--structured-outputs-config.reasoning_parser_plugin", "parser.py"],
+        Reason.FLAG_REFUSED,
+        "may not set 'reasoning_parser_plugin'",
+    ),
+    "code by an element of a list": (
+        ["--structured-outputs-config.reasoning_parser_plugin+=parser.py"],
+        Reason.FLAG_REFUSED,
+        "may not set 'reasoning_parser_plugin'",
+    ),
+    "code by a key among others, and twice": (
+        [
+            '--structured-outputs-config={"reasoning_parser_plugin":"","backend":"auto","reasoning_parser_plugin":"p.py"}'
+        ],
+        Reason.FLAG_REFUSED,
+        "may not set 'reasoning_parser_plugin'",
+    ),
+    "code by a key with dashes": (
+        ["--structured-outputs-config.reasoning-parser-plugin=parser.py"],
+        Reason.ARGS_INVALID,
+        "has no key 'reasoning-parser-plugin'",
+    ),
+    "code by an abbreviation": (
+        ['--structured-outputs={"reasoning_parser_plugin":"parser.py"}'],
+        Reason.ARGS_INVALID,
+        "did you mean --structured-outputs-config?",
+    ),
+    "a file by a key": (
+        ["--mm-processor-kwargs", '{"size": {"height": 1}, "tokenizer_file": "/proc/self/environ"}'],
+        Reason.FLAG_REFUSED,
+        "may not set 'tokenizer_file'; it may set audio_kwargs.sampling_rate",
+    ),
+    "a file by a key in a key": (
+        ["--mm-processor-kwargs", '{"images_kwargs": {"size": 1, "repo_path": "o/r"}}'],
+        Reason.FLAG_REFUSED,
+        "may not set 'images_kwargs.repo_path'",
+    ),
+    "a file by keys of its own": (
+        ["--mm-processor-kwargs.images_kwargs.repo_path", "o/r"],
+        Reason.FLAG_REFUSED,
+        "may not set 'images_kwargs.repo_path'",
+    ),
+    "a file by a key with a dot": (
+        ["--mm-processor-kwargs", '{"images_kwargs.size": "o/r"}'],
+        Reason.FLAG_REFUSED,
+        "may not set 'images_kwargs.size'",
+    ),
+    "an object that is whole where its keys are known": (
+        ["--media-io-kwargs.video={}"],
+        Reason.FLAG_REFUSED,
+        "may not set 'video'; it may set audio.audio_backend",
+    ),
+    "pairs for an object": (["--media-io-kwargs", '[["a", 1]]'], Reason.ARGS_INVALID, "takes a JSON object, not"),
+    "an object for a list": (["--allowed-origins.a=b"], Reason.FLAG_REFUSED, "'a'; it may set no keys"),
     "an optimization level that isn't": (["-Ofast"], Reason.FLAG_REFUSED, "-O may be one of 0, 1, 2, 3"),
+    "keys of an optimization level": (["-O.backend=a.b"], Reason.FLAG_REFUSED, "-O may be one of 0, 1, 2, 3"),
 }
 
 
@@ -156,6 +227,21 @@ def test_bad_arguments_are_refused_with_place_value_and_remedy(name: str) -> Non
     assert caught.value.field is not None
     assert caught.value.message.startswith(f"{caught.value.field}: ")
     assert len(caught.value.message) < 1000
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["--structured-outputs-config", '{"backend": "guidance", "reasoning_parser": "qwen3"}'],
+        ["-cc.pass_config.fuse_norm_quant=true", "-cc.cudagraph_capture_sizes+=1,2", "-ac.backend=FLASH_ATTN"],
+        ["--mm-processor-kwargs", '{"size": {"longest_edge": 512}, "videos_kwargs": {"fps": 1}}'],
+        ["--mm-processor-kwargs=None", "--custom-histogram-buckets=None", "--media-io-kwargs={}"],
+        ["--media-io-kwargs.video.num_frames=8", '--limit-mm-per-prompt={"video": {"count": 1, "num_frames": 8}}'],
+        ["--default-chat-template-kwargs.enable_thinking=false", '--allowed-origins=["https://example.org"]'],
+    ],
+)
+def test_keys_that_tune_are_allowed(args: list[str]) -> None:
+    assert [token for argument in read(*args).rest for token in argument.tokens] == args
 
 
 SPELLED = sorted(options_of(VERSION))
@@ -181,7 +267,70 @@ def test_whatever_is_given_is_read_or_refused(args: list[str]) -> None:
         ]
 
 
-@pytest.mark.parametrize("entry", [e.name for e in FLAGS.iterdir() if e.name[0].isdigit()])
+RELEASES = [entry.name for entry in FLAGS.iterdir() if entry.name[0].isdigit()]
+
+
+def json_options(entry: str) -> dict[str, dict[str, Any]]:
+    """The options of a release that may hold a JSON object, and that a resource may set without a field of its own."""
+    allowed = json.loads((FLAGS / "policy.json").read_text())["allowed"]
+    options: dict[str, dict[str, Any]] = json.loads((FLAGS / entry).read_text())["options"]
+    kinds = ("json", "json_object", "str_or_json")
+    return {name: options[name] for name in allowed if options.get(name, {}).get("type") in kinds}
+
+
+#: Keys that older releases have than the one that is described, with the last that has each. Source: vllm/config/.
+OLDER_KEYS = {
+    "disable_flashinfer_prefill": "0.21.0",
+    "enable_bf16x3_router_gemm": "0.29.0",
+    "use_cudnn_prefill": "0.21.0",
+    "use_fp4_indexer_cache": "0.29.0",
+    "use_prefill_decode_attention": "0.28.0",
+    "use_trtllm_ragged_deepseek_prefill": "0.21.0",
+}
+
+
+@pytest.mark.parametrize("entry", RELEASES)
+def test_every_key_of_an_allowed_flag_has_been_looked_at(entry: str) -> None:
+    policy = json.loads((FLAGS / "policy.json").read_text())
+    looked_at = [*policy["keys"], *(flag for group in policy["any_key"] for flag in group["options"])]
+    assert sorted(looked_at) == sorted(json_options(entry))
+    for name, option in json_options(entry).items():
+        if "keys" in option:
+            assert set(policy["keys"][name]) <= {*option["keys"], *OLDER_KEYS}, "the engine has no such key"
+
+
+#: What a key must not be called that a resource may set: it would name code, a file, or an address.
+DANGEROUS = re.compile(r"(.*_)?(addr|address|class|cls|code|dir|endpoint|file|host|module|path|plugin|token|url)(_.*)?")
+
+
+def test_no_key_that_may_be_set_is_an_option_that_may_not() -> None:
+    policy = json.loads((FLAGS / "policy.json").read_text())
+    refused = {flag for group in policy["refused"] for flag in group["options"]}
+    for option, keys in policy["keys"].items():
+        for key in (part for path in keys for part in path.split(".")):
+            assert f"--{key.replace('_', '-')}" not in refused, f"{option}.{key}"
+            assert not DANGEROUS.fullmatch(key), f"{option}.{key}"
+
+
+@pytest.mark.parametrize("version", ["0.20.0", VERSION, "0.40.0"])
+def test_an_option_that_is_refused_is_refused_as_a_key_too(version: str) -> None:
+    policy = json.loads((FLAGS / "policy.json").read_text())
+    refused = [flag.removeprefix("--") for group in policy["refused"] for flag in group["options"]]
+    any_key = [flag for group in policy["any_key"] for flag in group["options"]]
+    restricted = {name for entry in RELEASES for name in json_options(entry) if name not in any_key}
+    options = options_of(version)
+    for string in (string for string, option in options.items() if option.name in restricted):
+        inner = sorted({path.partition(".")[0] for path in policy["keys"][options[string].name] if "." in path})
+        for key in (spelled for flag in refused for spelled in (flag, flag.replace("-", "_"))):
+            nested = [
+                arg for outer in inner for arg in (f"{string}.{outer}.{key}=x", f'{string}={{"{outer}":{{"{key}":1}}}}')
+            ]
+            for arg in (f"{string}.{key}=x", f"{string}.{key}+=x", f'{string}={{"{key}":"x"}}', *nested):
+                with pytest.raises(Refused, match=r"may not set|has no key"):
+                    parse_args([arg], version)
+
+
+@pytest.mark.parametrize("entry", RELEASES)
 def test_every_flag_of_a_release_is_classified_once(entry: str) -> None:
     policy = json.loads((FLAGS / "policy.json").read_text())
     classified = [
@@ -221,7 +370,7 @@ def test_what_can_be_parsed_is_what_the_release_has() -> None:
 @pytest.mark.parametrize("version", ["0.20.0", "0.28.0", "0.33.0"])
 @pytest.mark.parametrize(
     "argument",
-    ["--quantization=bitsandbytes", "--dtype=int4", "-ac.backand=x", "--gpu-memory-utilization=2", "--max-num-seqs=0"],
+    ["--quantization=bitsandbytes", "--dtype=int4", "--gpu-memory-utilization=2", "--max-num-seqs=0"],
 )
 def test_what_values_may_be_is_known_of_one_release(argument: str, version: str) -> None:
     for patch in (VERSION, "0.32.7"):

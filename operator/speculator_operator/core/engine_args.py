@@ -3,7 +3,8 @@
 How options are parsed is data, written down from the engine's own parser (``engine_flags/*.json``, by
 ``tools/engine_flags.py``). Which of them a release has is in the table of ``releases``. Which of them a resource may
 set is ours (``engine_flags/policy.json``): every option of the data is there as a mirror of a field, as refused with a
-reason, or as allowed; one that isn't there is refused. An installation may allow more (``Settings``), but for the
+reason, or as allowed; one that isn't there is refused. So are the keys of an allowed option that takes a JSON object,
+for the engine loads code and files by some of them. An installation may allow more options (``Settings``), but for the
 groups that are marked final.
 
 Where the engine would guess, this refuses: abbreviated options (a later release may read them otherwise), values that
@@ -16,7 +17,8 @@ from __future__ import annotations
 import difflib
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import textwrap
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache, lru_cache
 from importlib import resources
@@ -125,11 +127,16 @@ class _Group:
 
 @dataclass(frozen=True)
 class _Policy:
+    """``keys`` are paths into an option's JSON object, and allow what is below them. Every option that may hold such
+    an object is there, empty if it takes a list, or in ``any_key``.
+    """
+
     fields: Mapping[str, str]
     refused: Mapping[str, _Group]
     allowed: frozenset[str]
     values: Mapping[str, tuple[str, ...]]
-    keys: Mapping[str, frozenset[str]]
+    keys: Mapping[str, frozenset[tuple[str, ...]]]
+    any_key: frozenset[str]
     variables: frozenset[str]
     variable_prefixes: tuple[str, ...]
     final_variables: Mapping[str, str]
@@ -349,7 +356,8 @@ def _policy() -> _Policy:
         },
         allowed=frozenset(data["allowed"]),
         values={option: tuple(values) for option, values in data["values"].items()},
-        keys={option: frozenset(keys) for option, keys in data["keys"].items()},
+        keys={option: frozenset(tuple(key.split(".")) for key in keys) for option, keys in data["keys"].items()},
+        any_key=frozenset(option for group in data["any_key"] for option in group["options"]),
         variables=frozenset(data["environment"]["allowed"]),
         variable_prefixes=tuple(data["environment"]["prefixes"]),
         final_variables={
@@ -405,7 +413,7 @@ def _judged(argument: Argument, options: Mapping[str, Option], settings: Setting
     option = options[argument.option if argument.option in options else argument.name]
     for text in argument.values:
         _checked(argument, option, text)
-    _permit(argument, settings)
+    _permit(argument, option, settings)
     return argument
 
 
@@ -636,7 +644,7 @@ def _check_template(argument: Argument) -> None:
             raise _refusal(argument.index, message, Reason.FLAG_REFUSED)
 
 
-def _permit(argument: Argument, settings: Settings) -> None:
+def _permit(argument: Argument, option: Option, settings: Settings) -> None:
     policy = _policy()
     if argument.name not in policy.allowed and argument.name not in policy.fields:
         group = policy.refused.get(argument.name, _NOT_LOOKED_AT)
@@ -651,13 +659,34 @@ def _permit(argument: Argument, settings: Settings) -> None:
             if text not in values:
                 message = f"{argument.option} may be one of {', '.join(values)}, not {_shown(text)}"
                 raise _refusal(argument.index, message, Reason.FLAG_REFUSED)
-    if (keys := policy.keys.get(argument.name)) is not None:
-        given = _dotted(argument) if argument.path else _object(json.loads(_with_human_integers(argument.values[0])))
-        for key in given:
-            if key not in keys:
-                message = f"{argument.option} may not set {_shown(key)}; it may set {', '.join(sorted(keys))}"
-                raise _refusal(argument.index, message, Reason.FLAG_REFUSED)
+    if argument.name in policy.allowed and option.type in _JSON_TYPES and argument.name not in policy.any_key:
+        _check_keys(argument, option, policy.keys.get(argument.name, frozenset()))
     _check_template(argument)
+
+
+def _check_keys(argument: Argument, option: Option, allowed: frozenset[tuple[str, ...]]) -> None:
+    text = argument.values[0]
+    if argument.path is None and option.optional and text in ("", "None"):
+        return
+    given = _converted(option.type, text) if argument.path is None else _dotted(argument)
+    if not isinstance(given, dict):
+        if allowed:
+            raise _refusal(argument.index, f"{argument.option} takes a JSON object, not {_shown(text)}")
+        return
+    for path in _paths(given):
+        if not any(path[: len(known)] == known for known in allowed):
+            names = textwrap.shorten(", ".join(sorted(".".join(known) for known in allowed)), 500, placeholder=" ...")
+            message = f"{argument.option} may not set {_shown('.'.join(path))}; it may set {names or 'no keys'}"
+            raise _refusal(argument.index, message, Reason.FLAG_REFUSED)
+
+
+def _paths(given: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
+    """The keys that lead to each value of an object, through the objects in it."""
+    for key, value in given.items():
+        if isinstance(value, dict) and value:
+            yield from ((key, *path) for path in _paths(value))
+        else:
+            yield (key,)
 
 
 def _allows(settings: Settings, setting: str | None, flag: str) -> bool:
