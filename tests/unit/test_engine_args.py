@@ -464,9 +464,38 @@ def variable(name: str, *, secret: bool = False) -> EnvVar:
     return EnvVar.model_validate({"name": name, **source})
 
 
-@pytest.mark.parametrize("name", ["VLLM_CPU_KVCACHE_SPACE", "VLLM_LOGGING_LEVEL", "NCCL_DEBUG", "OMP_NUM_THREADS"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "NCCL_DEBUG",
+        "OMP_NUM_THREADS",
+        "VLLM_CPU_KVCACHE_SPACE",
+        "VLLM_CPU_NUM_OF_RESERVED_CPU",
+        "VLLM_CPU_OMP_THREADS_BIND",
+        "VLLM_LOGGING_LEVEL",
+    ],
+)
 def test_variables_that_tune_are_allowed(name: str) -> None:
     check_env([variable(name)])
+
+
+#: What loads code or libraries, names files, or opens the engine up.
+DANGEROUS_VARIABLE = re.compile(
+    r"(LD|PYTHON|TORCH|TORCHINDUCTOR|TRITON|HF_HUB_OFFLINE|HF_ENDPOINT|VLLM_ALLOW)(_.*)?|PYTHON.*"
+    r"|.*_(PATH|DIR|HOME|CACHE|FILE|LIB|LIBS|SO|PLUGINS?|MODULES?|CONFIG|ENDPOINT|HOST|PORT|SERVER|URL|PROXY)(_.*)?"
+)
+
+
+def test_no_variable_that_may_be_set_names_code_files_or_addresses() -> None:
+    allowed = json.loads((FLAGS / "policy.json").read_text())["environment"]["allowed"]
+    looked_at = {
+        "CUDA_MODULE_LOADING",  # lazy or eager
+        "VLLM_ALLOW_LONG_MAX_MODEL_LEN",  # found and warned of by ``compatibility``
+        "VLLM_DISABLE_COMPILE_CACHE",  # a switch
+        "VLLM_KV_CACHE_LAYOUT",  # NHD or HND
+        "VLLM_XGRAMMAR_CACHE_MB",  # a size
+    }
+    assert {name for name in allowed if DANGEROUS_VARIABLE.fullmatch(name)} == looked_at
 
 
 def test_a_token_is_allowed_from_a_secret() -> None:
@@ -607,6 +636,7 @@ ENVIRONMENT: dict[str, tuple[list[EnvVar], str]] = {
     "the development mode": ([variable("OMP_NUM_THREADS"), variable("VLLM_SERVER_DEV_MODE")], "env[1].name"),
     "adapters at run time": ([variable("VLLM_ALLOW_RUNTIME_LORA_UPDATING")], "may not be set"),
     "plugins": ([variable("VLLM_PLUGINS")], "may not be set"),
+    "what no engine has yet": ([variable("VLLM_CPU_KERNEL_PATH")], "may not be set"),
     "another model in its place": ([variable("VLLM_MODEL_REDIRECT_PATH")], "may not be set"),
     "a library": ([variable("LD_PRELOAD")], "may not be set"),
     "a module path": ([variable("PYTHONPATH")], "may not be set"),

@@ -138,7 +138,6 @@ class _Policy:
     keys: Mapping[str, frozenset[tuple[str, ...]]]
     any_key: frozenset[str]
     variables: frozenset[str]
-    variable_prefixes: tuple[str, ...]
     final_variables: Mapping[str, str]
 
 
@@ -228,7 +227,7 @@ def check_env(variables: Iterable[api.EnvVar], settings: Settings = _POLICY_ALON
             problem = f"{name} is given twice"
         elif name in policy.final_variables:
             problem = f"{name} may not be set: {policy.final_variables[name]}"
-        elif name not in policy.variables | set(settings.allow_env) and not name.startswith(policy.variable_prefixes):
+        elif name not in policy.variables | set(settings.allow_env):
             problem = f"{name} may not be set: only variables that tune the engine are allowed"
             remedy = f"leave it out, or have the installation allow it ({variable('allow_env')})"
         elif _SECRET.fullmatch(name) and given.value_from is None:
@@ -359,7 +358,6 @@ def _policy() -> _Policy:
         keys={option: frozenset(tuple(key.split(".")) for key in keys) for option, keys in data["keys"].items()},
         any_key=frozenset(option for group in data["any_key"] for option in group["options"]),
         variables=frozenset(data["environment"]["allowed"]),
-        variable_prefixes=tuple(data["environment"]["prefixes"]),
         final_variables={
             name: group["because"] for group in data["environment"]["final"] for name in group["variables"]
         },
