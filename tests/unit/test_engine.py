@@ -324,6 +324,19 @@ INVALID: dict[str, tuple[Recipe | None, dict[str, Any], Reason, str]] = {
         Reason.RECIPE_OVERRIDE_INVALID,
         "draft_tensor_parallel",
     ),
+    "a way to load of its own": (
+        EAGLE3,
+        {"draft_load_config": {"load_format": "pt"}},
+        Reason.RECIPE_OVERRIDE_INVALID,
+        "draft is loaded as",
+    ),
+    "code at another commit": (EAGLE3, {"code_revision": "x"}, Reason.RECIPE_OVERRIDE_INVALID, "code of a model is"),
+    "code for a draft": (
+        None,
+        {"method": "mtp", "num_speculative_tokens": 1, "model": "proposers.Mine"},
+        Reason.RECIPE_OVERRIDE_INVALID,
+        "config.model",
+    ),
     "a shorter context": (EAGLE3, {"max_model_len": 1024}, Reason.RECIPE_OVERRIDE_INVALID, "the verifier's, 4096"),
     "acceptance made up": (
         EAGLE3,
