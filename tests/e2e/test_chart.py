@@ -79,7 +79,9 @@ class Installed:
         """The name of the pod that holds the lease."""
         lease = json.loads(self._kubectl("get", "lease", RELEASE, f"--namespace={NAMESPACE}", "-o", "json"))
         holder: str = lease["spec"]["holderIdentity"]
-        return next(name for name in self.pods() if holder.startswith(name))
+        leaders = [name for name in self.pods() if holder.startswith(name)]
+        assert leaders, f"{holder} holds the lease, which is about to end, or has"
+        return leaders[0]
 
     def kill(self, name: str) -> None:
         """Kills a pod's operator, as a node that goes away does: nothing is said, and no lease given back."""
