@@ -13,11 +13,10 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
-from typing import Self
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from tests.support.engines import PodsPort
 
 STEP_SECONDS = 0.02
 #: What a request more adds to a step, and what drafting does.
@@ -98,49 +97,19 @@ class _Engine:
             self.first.observe(0.03 * (1 + load.waiting + CROWDING * crowd) * random_.lognormvariate(0, 0.4))
 
 
-class ServingEngines:
-    """A context manager: a server at one port of all of this machine's addresses, of which each is a pod's."""
-
+class ServingEngines(PodsPort):
     def __init__(self, load: Load) -> None:
+        super().__init__()
         self.load = load
         self._engines: dict[str, _Engine] = {}
         self._random = random.Random(7)  # noqa: S311 - only makes curves look like curves
         self._lock = threading.Lock()
-        engines = self
 
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                body = engines.metrics(str(self.connection.getsockname()[0]))
-                self.send_response(200)
-                self.send_header("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name it has there
-                """Says nothing."""
-
-        self._server = ThreadingHTTPServer(("0.0.0.0", 0), Handler)  # noqa: S104 - simulated pods' addresses, all local
-        self._server.daemon_threads = True
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
-        self.port = int(self._server.server_address[1])
-
-    def metrics(self, address: str) -> bytes:
+    def answer(self, address: str) -> tuple[int, bytes]:
         with self._lock:
             speculates = self.load.accepted is not None
             engine = self._engines.get(address)
             if engine is None or engine.speculates != speculates:
                 engine = self._engines[address] = _Engine(speculates)
             engine.goes_on(self.load, self._random)
-            return generate_latest(engine.registry)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
+            return 200, generate_latest(engine.registry)

@@ -28,28 +28,17 @@ def counters(drafts: int, rates: Sequence[float]) -> str:
     return COUNTERS.format(drafts=drafts, tokens=len(rates) * drafts, accepted=sum(accepted)) + "".join(each)
 
 
-class Engines:
-    """A context manager. Each has drafted ``drafts`` times more at each look; None is one that doesn't speculate.
-
-    Of each draft's three tokens two are accepted: ``rates``, from the first to the last. A completion is answered by
-    nothing that is one. While ``reachable`` is unset, no answer comes but 503.
-    """
+class PodsPort:
+    """A context manager: a server at one port of all of this machine's addresses, of which each is a pod's."""
 
     def __init__(self) -> None:
-        self.drafts: int | None = 5
-        self.reachable = True
-        self.total = 0
-        self.rates: Sequence[float] = (1.0, 0.8, 0.2)
-        engines = self
+        pods = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                body = b""
-                if engines.drafts is not None:
-                    engines.total += engines.drafts
-                    total = engines.total
-                    body = counters(total, engines.rates).encode()
-                self.send_response(200 if engines.reachable else 503)
+                status, body = pods.answer(str(self.connection.getsockname()[0]))
+                self.send_response(status)
+                self.send_header("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
                 self.wfile.write(body)
@@ -66,6 +55,10 @@ class Engines:
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
         self.port = int(self._server.server_address[1])
 
+    def answer(self, address: str) -> tuple[int, bytes]:
+        """The HTTP status and the body that the pod of an address answers with, whatever it is asked."""
+        raise NotImplementedError
+
     def __enter__(self) -> Self:
         self._thread.start()
         return self
@@ -76,3 +69,26 @@ class Engines:
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()
+
+
+class Engines(PodsPort):
+    """Each has drafted ``drafts`` times more at each look; None is one that doesn't speculate.
+
+    Of each draft's three tokens two are accepted: ``rates``, from the first to the last. A completion is answered by
+    nothing that is one. While ``reachable`` is unset, no answer comes but 503.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.drafts: int | None = 5
+        self.reachable = True
+        self.total = 0
+        self.rates: Sequence[float] = (1.0, 0.8, 0.2)
+
+    def answer(self, address: str) -> tuple[int, bytes]:
+        del address  # all are alike
+        body = ""
+        if self.drafts is not None:
+            self.total += self.drafts
+            body = counters(self.total, self.rates)
+        return 200 if self.reachable else 503, body.encode()
