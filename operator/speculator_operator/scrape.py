@@ -1,17 +1,29 @@
-"""Reads one pod's metrics: the adapter for engines. Bounded in time and size, like everything from outside."""
+"""Reads one pod's counters of drafts: the adapter for engines. Bounded in time and size, like everything from outside.
+
+Many pods are read at once, and each may be a stranger's. So of what a pod says only the lines are kept that are looked
+at, while it comes.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Self
 
 import aiohttp
 
+from .core.acceptance import PREFIX
+
 SECONDS = 5.0
 MAX_BYTES = 8 * 1024 * 1024
+#: Of what is kept, and of a line of it: an engine says a few hundred bytes for each position.
+MAX_KEPT_BYTES = 256 * 1024
+MAX_LINE_BYTES = 16 * 1024
 IN_FLIGHT = 32
+
+_LINE = re.compile(rf"^{PREFIX}.*".encode(), re.MULTILINE)
 
 
 class MetricsUnreachable(Exception):
@@ -33,24 +45,44 @@ class Scraper:
             yield cls(session)
 
     async def metrics(self, address: str, port: int) -> str:
-        """The text at ``/metrics`` of a pod's address.
+        """The lines at ``/metrics`` of a pod's address that tell of drafts.
 
         Raises:
             MetricsUnreachable
         """
-        host = f"[{address}]" if ":" in address else address
+        where = f"{f'[{address}]' if ':' in address else address}:{port}/metrics"
         try:
             async with (
                 self._slots,
-                self._session.get(f"http://{host}:{port}/metrics", allow_redirects=False) as response,
+                self._session.get(f"http://{where}", allow_redirects=False) as response,
             ):
                 if response.status != 200:
-                    raise MetricsUnreachable(f"{address}:{port}/metrics answers HTTP {response.status}")
-                content = bytearray()
-                async for chunk in response.content.iter_any():
-                    content += chunk
-                    if len(content) > MAX_BYTES:
-                        raise MetricsUnreachable(f"{address}:{port}/metrics is larger than {MAX_BYTES} bytes")
+                    raise MetricsUnreachable(f"{where} answers HTTP {response.status}")
+                return await _kept(response.content, where)
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
-            raise MetricsUnreachable(f"{address}:{port}/metrics: {type(error).__name__}: {error}") from error
-        return content.decode(errors="replace")
+            raise MetricsUnreachable(f"{where}: {type(error).__name__}: {error}") from error
+
+
+async def _kept(content: aiohttp.StreamReader, where: str) -> str:
+    """The lines that are looked at.
+
+    Raises:
+        MetricsUnreachable
+    """
+    size, kept, rest = 0, bytearray(), b""
+    async for chunk in content.iter_any():
+        size += len(chunk)
+        if size > MAX_BYTES:
+            raise MetricsUnreachable(f"{where} is larger than {MAX_BYTES} bytes")
+        lines, _, rest = (rest + chunk).rpartition(b"\n")
+        _keep(lines, kept, where)
+        rest = rest[: MAX_LINE_BYTES + 1]  # enough to tell that it is too long
+    _keep(rest, kept, where)
+    return kept.decode(errors="replace")
+
+
+def _keep(text: bytes, kept: bytearray, where: str) -> None:
+    for line in _LINE.findall(text):
+        kept += line + b"\n"
+        if len(line) > MAX_LINE_BYTES or len(kept) > MAX_KEPT_BYTES:
+            raise MetricsUnreachable(f"{where} says too much of {PREFIX}...")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -67,6 +68,22 @@ PER_POSITION = "vllm:spec_decode_num_accepted_tokens_per_pos_total"
 )  # fmt: skip
 def test_parse(case: str, text: str, expected: Counters | None) -> None:
     assert parse(text) == expected, case
+
+
+@pytest.mark.parametrize(
+    "labels",
+    ["a" * 2**20, '""' * 2**19, '"' + "a" * 2**20, '"' + '\\"' * 2**19],
+    ids=["bare", "quotes", "quoted", "escapes"],
+)
+def test_labels_that_never_end_take_no_memory(labels: str) -> None:
+    text = f"{DRAFTED}{{{labels}"
+    tracemalloc.start()
+    try:
+        assert parse(text) is None
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < 2**16
 
 
 def window(*readings: tuple[float, Counters], seconds: float = 300) -> Window:
