@@ -59,8 +59,9 @@ class Drafting:
             for pod in pods
             if pod.ready
         }
-        self._engines[key] = engines
         await asyncio.gather(*(self._read(key, engine) for uid, engine in engines.items() if uid not in known))
+        # Only now the loop reads them too: of two readings at a time the older could come last, as if it began anew.
+        self._engines[key] = engines
         return tuple(
             replace(pod, drafts=engine.drafts, trouble=engine.trouble) if (engine := engines.get(pod.uid)) else pod
             for pod in pods

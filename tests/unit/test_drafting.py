@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 
 import pytest
@@ -37,9 +38,24 @@ class Metrics(Scraper):
         )
 
 
-class World:
+class SlowAtFirst(Metrics):
+    """Answers the first read when it is told to, with what the engine said when it was asked."""
+
     def __init__(self) -> None:
-        self.metrics = Metrics()
+        super().__init__()
+        self.asked, self.answers = asyncio.Event(), asyncio.Event()
+
+    async def metrics(self, address: str, port: int) -> str:
+        text = await super().metrics(address, port)
+        if self.reads == 1:
+            self.asked.set()
+            await self.answers.wait()
+        return text
+
+
+class World:
+    def __init__(self, metrics: Metrics | None = None) -> None:
+        self.metrics = metrics or Metrics()
         self.now = 1000.0
         self.woken: list[Key] = []
         self.drafting = Drafting(self.metrics, window=WINDOW, clock=lambda: self.now, changed=self.woken.append)
@@ -68,6 +84,23 @@ async def test_a_pass_reads_a_ready_pod_once_and_others_never(world: World) -> N
     assert [it.drafts for it in seen] == [5, 0, None, None]
     await world.drafting.look(KEY, pods)
     assert world.metrics.reads == 3
+
+
+async def test_the_loop_leaves_an_engine_alone_that_a_pass_reads() -> None:
+    """Of two readings at a time the older could come last, as if the engine had begun anew."""
+    slow = SlowAtFirst()
+    world = World(slow)
+    slow.engines = {"ip-a": (1_000_000, 0)}
+    looking = asyncio.create_task(world.drafting.look(KEY, [pod("a")]))
+    await slow.asked.wait()
+    slow.engines = {"ip-a": (1_000_001, 0)}
+    await world.read_again(15)
+    slow.answers.set()
+    await looking
+    assert world.drafting.drafted(KEY).counted.drafts == 0
+    await world.read_again(15)
+    assert world.drafting.drafted(KEY).counted.drafts == 1
+    assert slow.reads == 2
 
 
 async def test_the_loop_wakes_a_resource_only_when_it_would_say_something_else(world: World) -> None:
