@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from .core import acceptance
@@ -34,6 +34,22 @@ class _Engine:
     trouble: str = ""
 
 
+@dataclass
+class _Drafts:
+    """Of one resource. ``said`` is when this process last gave status an acceptance, and ``shown`` what status says.
+
+    ``counted`` is what was counted since this process looked first, also by engines that have gone since.
+    """
+
+    engines: dict[str, _Engine] = field(default_factory=dict)
+    said: float | None = None
+    shown: dict[str, Any] | None = None
+    counted: Counters = field(default_factory=Counters)
+
+    def windows(self) -> list[Window]:
+        return [engine.window for engine in self.engines.values() if engine.window.readings]
+
+
 class Drafting:
     """``clock`` is monotonic, in seconds; ``changed`` is called with the key of a resource that needs a pass."""
 
@@ -44,24 +60,20 @@ class Drafting:
         self._window = window
         self._clock = clock
         self._changed = changed
-        self._engines: dict[Key, dict[str, _Engine]] = {}
-        #: When this process last gave status an acceptance, and what status says.
-        self._said: dict[Key, float] = {}
-        self._shown: dict[Key, dict[str, Any] | None] = {}
-        #: What was counted since this process looked first, also by engines that have gone since.
-        self._counted: dict[Key, Counters] = {}
+        self._drafts: dict[Key, _Drafts] = {}
 
     async def look(self, key: Key, pods: Sequence[Pod]) -> tuple[Pod, ...]:
         """The pods, with what those that are ready have drafted. From now on these are the key's pods."""
-        known = self._engines.get(key, {})
+        drafts = self._drafts.setdefault(key, _Drafts())
+        known = drafts.engines
         engines = {
             pod.uid: known.get(pod.uid) or _Engine(pod.address, pod.port, Window(self._window))
             for pod in pods
             if pod.ready
         }
-        await asyncio.gather(*(self._read(key, engine) for uid, engine in engines.items() if uid not in known))
+        await asyncio.gather(*(self._read(drafts, engine) for uid, engine in engines.items() if uid not in known))
         # Only now the loop reads them too: of two readings at a time the older could come last, as if it began anew.
-        self._engines[key] = engines
+        drafts.engines = engines
         return tuple(
             replace(pod, drafts=engine.drafts, trouble=engine.trouble) if (engine := engines.get(pod.uid)) else pod
             for pod in pods
@@ -72,28 +84,25 @@ class Drafting:
 
         None for ``shown`` begins anew: what was said was of something else.
         """
+        drafts = self._drafts.setdefault(key, _Drafts())
+        drafts.shown = shown
         if shown is None:
-            self._said.pop(key, None)
-        new = self._news(key, shown)
-        if new is not None:
-            self._said[key] = self._clock()
-        self._shown[key] = shown if new is None else new
-        return self._shown[key]
+            drafts.said = None
+        if new := self._news(drafts):
+            drafts.said, drafts.shown = self._clock(), new
+        return drafts.shown
 
     def drafted(self, key: Key) -> Drafted:
         """What is known now of a resource's engines, for metrics."""
-        engines = list(self._engines.get(key, {}).values())
+        drafts = self._drafts.get(key, _Drafts())
         return Drafted(
-            proven=sum(bool(engine.drafts) for engine in engines),
-            window=acceptance.totals(engine.window for engine in engines if engine.window.readings),
-            counted=self._counted.get(key, Counters()),
+            proven=sum(bool(engine.drafts) for engine in drafts.engines.values()),
+            window=acceptance.totals(drafts.windows()),
+            counted=drafts.counted,
         )
 
     def forget(self, key: Key) -> None:
-        self._engines.pop(key, None)
-        self._counted.pop(key, None)
-        self._said.pop(key, None)
-        self._shown.pop(key, None)
+        self._drafts.pop(key, None)
 
     async def watch(self, interval: float) -> None:
         """Looks again about every ``interval`` seconds, until it is cancelled."""
@@ -103,17 +112,16 @@ class Drafting:
 
     async def look_again(self) -> None:
         """Reads all pods' metrics, and wakes the resources of which something else is to be said now."""
-        await asyncio.gather(*(self._look_again(key) for key in list(self._engines)))
+        await asyncio.gather(*(self._look_again(key, drafts) for key, drafts in list(self._drafts.items())))
 
-    async def _look_again(self, key: Key) -> None:
-        engines = list(self._engines.get(key, {}).values())
+    async def _look_again(self, key: Key, drafts: _Drafts) -> None:
+        engines = list(drafts.engines.values())
         before = [_conclusion(engine) for engine in engines]
-        await asyncio.gather(*(self._read(key, engine) for engine in engines))
-        turned = before != [_conclusion(engine) for engine in engines]
-        if turned or (key in self._shown and self._news(key, self._shown[key])):
+        await asyncio.gather(*(self._read(drafts, engine) for engine in engines))
+        if before != [_conclusion(engine) for engine in engines] or self._news(drafts):
             self._changed(key)
 
-    async def _read(self, key: Key, engine: _Engine) -> None:
+    async def _read(self, drafts: _Drafts, engine: _Engine) -> None:
         try:
             text = await self._scraper.metrics(engine.address, engine.port)
         except MetricsUnreachable as error:
@@ -122,22 +130,21 @@ class Drafting:
         counters = acceptance.parse(text)
         engine.drafts, engine.trouble = counters.drafts if counters else 0, ""
         if counters:
-            if engine.window.readings and key in self._engines:
-                more = counters.since(engine.window.last)
-                self._counted[key] = self._counted.get(key, Counters()) + more
+            if engine.window.readings:
+                drafts.counted += counters.since(engine.window.last)
             engine.window.add(self._clock(), counters)
 
-    def _news(self, key: Key, shown: dict[str, Any] | None) -> dict[str, Any] | None:
-        windows = [engine.window for engine in self._engines.get(key, {}).values() if engine.window.readings]
+    def _news(self, drafts: _Drafts) -> dict[str, Any] | None:
+        """What is to be said in place of what status shows, if anything is."""
+        windows = drafts.windows()
         new = acceptance.summary(windows)
-        if new is None or shown is None:
+        if new is None or drafts.shown is None:
             return new
-        said = self._said.get(key)
-        if said is None:  # an earlier process said it, over a longer time than this one has seen yet
+        if drafts.said is None:  # an earlier process said it, over a longer time than this one has seen yet
             settled = max(window.span for window in windows) >= 0.9 * self._window
         else:
-            settled = self._clock() - said >= WRITE_SECONDS
-        return new if settled and acceptance.differs(shown, new) else None
+            settled = self._clock() - drafts.said >= WRITE_SECONDS
+        return new if settled and acceptance.differs(drafts.shown, new) else None
 
 
 def _conclusion(engine: _Engine) -> bool | None:
