@@ -94,7 +94,10 @@ class _Sessions:
 
 
 class Watched:
-    """What the watches have seen: the keys of resources, and the names of each one's pods."""
+    """What the watches have seen: the keys of resources, and the names of each one's pods.
+
+    Nothing is kept of what isn't there. Where a watch has missed that something went, a pass finds it.
+    """
 
     def __init__(self) -> None:
         self.keys: set[Key] = set()
@@ -106,16 +109,25 @@ class Watched:
     def saw_resource(self, key: Key, *, gone: bool) -> None:
         if gone:
             self.keys.discard(key)
-            if not self._pods.get(key):
-                self._pods.pop(key, None)
+            self._tidy(key)
         else:
             self.keys.add(key)
 
     def saw_pod(self, key: Key, name: str, *, gone: bool) -> None:
         if gone:
             self.pods(key).discard(name)
+            self._tidy(key)
         else:
             self.pods(key).add(name)
+
+    def forget(self, key: Key) -> None:
+        """Of a resource that isn't there. A pod of it that is leaving wakes another pass, and is forgotten again."""
+        self.keys.discard(key)
+        self._pods.pop(key, None)
+
+    def _tidy(self, key: Key) -> None:
+        if key not in self.keys and not self._pods.get(key):
+            self._pods.pop(key, None)
 
 
 def register(

@@ -84,8 +84,8 @@ class Reconciler:
     """Passes over resources.
 
     ``pods`` gives the names of a resource's pods as the watch last said; each is read before it is believed, and taken
-    out of the set if it is gone. ``changed`` is called with a key that wants another pass. ``clock`` is monotonic, in
-    seconds.
+    out of the set if it is gone. ``changed`` is called with a key that wants another pass, and ``gone`` with one that
+    has no resource. ``clock`` is monotonic, in seconds.
     """
 
     def __init__(
@@ -97,6 +97,7 @@ class Reconciler:
         drafting: Drafting,
         pods: Callable[[Key], set[str]],
         changed: Callable[[Key], None],
+        gone: Callable[[Key], None],
         settings: Settings,
         clock: Callable[[], float],
     ) -> None:
@@ -105,6 +106,7 @@ class Reconciler:
         self._fetches = fetches
         self._drafting = drafting
         self._pods = pods
+        self._gone = gone
         self._settings = settings
         self._clock = clock
         self._failures = Failures(reread=settings.reread_interval, clock=clock)
@@ -208,6 +210,7 @@ class Reconciler:
         self._sources.gone(key)
         self._fetches.gone(key)
         self._drafting.forget(key)
+        self._gone(key)
 
     async def _observe(self, key: Key) -> _Observed:
         namespace, name = key

@@ -251,6 +251,7 @@ class _Process:
                 drafting=drafting,
                 pods=watched.pods,
                 changed=queue.add,
+                gone=watched.forget,
                 settings=settings,
                 clock=time.monotonic,
             )

@@ -68,6 +68,7 @@ class Operator:
             drafting=Drafting(cast("Scraper", None), window=300, clock=self.clock, changed=lambda _: None),
             pods=lambda _: set(),
             changed=lambda _: None,
+            gone=lambda _: None,
             settings=self.settings,
             clock=self.clock,
         )

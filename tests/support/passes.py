@@ -11,6 +11,7 @@ from speculator_operator.core.render import Manifest
 from speculator_operator.drafting import Drafting
 from speculator_operator.errors import Waiting
 from speculator_operator.fetches import Fetches
+from speculator_operator.handlers import Watched
 from speculator_operator.reconciler import Reconciler
 from speculator_operator.reference import Reference
 from speculator_operator.settings import Settings
@@ -33,13 +34,15 @@ class Unwatched:
 
 
 class Passes:
-    """One resource, by default of a regular model. ``woken`` are the passes that the reconciler has asked for."""
+    """One resource, by default of a regular model. ``woken`` are the passes that the reconciler has asked for, and
+    ``watched`` is what watches have told of."""
 
     def __init__(self, spec: Any = None, **settings: Any) -> None:
         self.now = 0.0
         self.reads = 0
         self.hub_is_down = False
         self.woken: list[Key] = []
+        self.watched = Watched()
         self.body = inputs.resource({})
         self.body["metadata"] |= {"namespace": KEY[0], "uid": "1", "generation": 1}
         if spec is not None:
@@ -56,8 +59,9 @@ class Passes:
             sources=Sources(cluster, self.read, configured),
             fetches=Fetches(cluster, configured),
             drafting=Drafting(cast("Any", Unwatched()), window=300, clock=lambda: self.now, changed=lambda _: None),
-            pods=lambda _: set(),
+            pods=self.watched.pods,
             changed=self.woken.append,
+            gone=self.watched.forget,
             settings=configured,
             clock=lambda: self.now,
         )
