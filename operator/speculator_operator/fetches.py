@@ -15,7 +15,7 @@ from . import jobs
 from .api import Reason, Resolved, SpeculatorDeployment
 from .cluster import Cluster
 from .core import plan, resolver_report
-from .core.fetch_job import fetch_jobs
+from .core.fetch_job import COMPONENT, fetch_jobs
 from .core.render import Manifest
 from .errors import OperatorError, Refused, Waiting
 from .reference import Reference
@@ -31,7 +31,7 @@ class Fetches:
         self._cluster = cluster
         self._settings = settings
         self._made: dict[Key, set[str]] = {}
-        """The Jobs that may be there, by their names."""
+        """The Jobs that may be there, by their names, of each resource that was asked of."""
 
     async def complete(self, resource: SpeculatorDeployment, resolved: Resolved) -> None:
         """Returns once everything is on the claim, and at once where there is nothing to fetch.
@@ -41,7 +41,7 @@ class Fetches:
             Refused: what it can't.
         """
         wanted = fetch_jobs(resource, resolved, self._settings)
-        await self._forget((resource.namespace, resource.name), keep=wanted)
+        await self._prune(resource, keep=wanted)
         looks = (self._look(resource, reference, job) for reference, job in wanted.items())
         found = await asyncio.gather(*looks, return_exceptions=True)
         problems = [problem for problem in found if isinstance(problem, BaseException)]
@@ -55,21 +55,22 @@ class Fetches:
             raise Waiting(first.reason, message, retry_after=first.retry_after)
         raise first
 
-    async def forget(self, key: Key) -> None:
+    async def forget(self, resource: SpeculatorDeployment) -> None:
         """Deletes the Jobs of a resource that needs them no more."""
-        await self._forget(key, keep={})
+        await self._prune(resource, keep={})
 
     def gone(self, key: Key) -> None:
         """Drops what is known of a resource that is there no more; the garbage collector has its Jobs."""
         self._made.pop(key, None)
 
-    async def _forget(self, key: Key, keep: Mapping[Reference, Manifest]) -> None:
-        kept = {job["metadata"]["name"] for job in keep.values()}
-        for name in self._made.get(key, set()) - kept:
-            await jobs.delete(self._cluster, key[0], name)
-            self._made[key].discard(name)
-        if not self._made.get(key):
-            self._made.pop(key, None)
+    async def _prune(self, resource: SpeculatorDeployment, keep: Mapping[Reference, Manifest]) -> None:
+        key = resource.namespace, resource.name
+        if key not in self._made:  # an earlier process may have made some
+            self._made[key] = await jobs.names(self._cluster, resource, COMPONENT)
+        made = self._made[key]
+        for name in made - {job["metadata"]["name"] for job in keep.values()}:
+            await jobs.delete(self._cluster, resource.namespace, name)
+            made.discard(name)
 
     async def _look(self, resource: SpeculatorDeployment, reference: Reference, wanted: Manifest) -> None:
         """Returns if the Job is complete."""
@@ -77,7 +78,7 @@ class Fetches:
         job = await self._cluster.get("Job", resource.namespace, name)
         if conflict := plan.unowned(resource, (job,)):
             raise conflict
-        self._made.setdefault((resource.namespace, resource.name), set()).add(name)
+        self._made[resource.namespace, resource.name].add(name)
         if job is None or job["metadata"].get("deletionTimestamp"):
             if job is None:
                 await self._cluster.apply(wanted)

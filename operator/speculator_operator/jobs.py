@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .api import REFRESH_ANNOTATION, Reason
+from .api import NAME_LABEL, REFRESH_ANNOTATION, Reason, SpeculatorDeployment
 from .cluster import Cluster
-from .core import status
+from .core import plan, status
+from .core.job import COMPONENT_LABEL
 from .core.render import CONTAINER, Manifest
 from .errors import Refused
 
@@ -31,6 +32,13 @@ class Seen:
     ended: str
     complete: bool
     running: bool
+
+
+async def names(cluster: Cluster, resource: SpeculatorDeployment, component: str) -> set[str]:
+    """The names of a resource's Jobs of one component, whichever process has made them."""
+    selector = f"{NAME_LABEL}={resource.name},{COMPONENT_LABEL}={component}"
+    found = await cluster.list("Job", resource.namespace, selector)
+    return {job["metadata"]["name"] for job in found if plan.ownership(resource, job) is plan.Ownership.OURS}
 
 
 async def look(cluster: Cluster, job: Manifest) -> Seen:

@@ -150,7 +150,7 @@ class Reconciler:
         policy = observed.policy if self._settings.network_policies else None  # without one, its name is anybody's
         conflict = plan.unowned(resource, (observed.deployment, observed.service, policy))
         if problem := problem or conflict:
-            await self._abandon(key)
+            await self._abandon(resource)
             outcome = _Outcome(await self._serving(resource, observed.deployment, before), problem=problem)
         else:
             outcome = await self._act(resource, observed, before)
@@ -241,12 +241,12 @@ class Reconciler:
             resolved = await self._resolve(resource, name, before)
             template = render.pod_template(resource, resolved, self._settings)
             made = await self._write_pin(resource, render.controller_revision(resource, resolved, template))
-            await self._sources.forget((resource.namespace, resource.name))
+            await self._sources.forget(resource)
             log.info("Pinned %s: %s", name, resolved.summary())
             if deployment:  # without one, this is the first
                 await self._prune(resource, deployment, keep=name)
             return made
-        await self._abandon((resource.namespace, resource.name))
+        await self._abandon(resource)
         if conflict := plan.unowned(resource, (live,)):
             raise conflict
         self._raise_known(resource, name)
@@ -262,7 +262,7 @@ class Reconciler:
         except Refused as refusal:
             key = resource.namespace, resource.name
             self._failures.add(key, _inputs(resource, revision["metadata"]["name"]), refusal)
-            await self._sources.forget(key)  # another checkpoint may be the remedy
+            await self._sources.forget(resource)  # another checkpoint may be the remedy
             raise
 
     async def _resolve(self, resource: SpeculatorDeployment, name: str, before: Mapping[str, Any]) -> Resolved:
@@ -274,14 +274,14 @@ class Reconciler:
             return resolve(resource, self._settings, _pinned_read(read, name, before))
 
         task = await self._resolutions.ended(key, inputs, begin)
-        await self._sources.tidy(key)
+        await self._sources.tidy(resource)
         try:
             return task.result()
         except OperatorError as problem:
             if problem.reason not in _UNDER_WAY:
                 self._failures.add(key, inputs, problem)
             if isinstance(problem, Refused):  # what was read is what has to be mended
-                await self._sources.forget(key)
+                await self._sources.forget(resource)
             raise
 
     def _max_age(self, key: Key, inputs: str, before: Mapping[str, Any]) -> float:
@@ -295,10 +295,10 @@ class Reconciler:
             return min(self._clock() - failure.since, SHARED_SECONDS)
         return 0.0 if failure or before.get("resolved") else SHARED_SECONDS
 
-    async def _abandon(self, key: Key) -> None:
+    async def _abandon(self, resource: SpeculatorDeployment) -> None:
         """Ends a resolution, and what it has begun: its inputs aren't the resource's any more."""
-        self._resolutions.give_up(key)
-        await self._sources.forget(key)
+        self._resolutions.give_up((resource.namespace, resource.name))
+        await self._sources.forget(resource)
 
     def _raise_known(self, resource: SpeculatorDeployment, name: str) -> None:
         """Raises what the inputs have failed with, while it isn't time to try again."""
@@ -320,7 +320,7 @@ class Reconciler:
         key, name = (resource.namespace, resource.name), pinned["metadata"]["name"]
         told = (before.get("resolved") or {}).get("revision")
         if name == (_revision_served(resource, deployment) if deployment else told):
-            await self._fetches.forget(key)
+            await self._fetches.forget(resource)
             return
         step = f"{name}, fetched"
         self._raise_known(resource, step)

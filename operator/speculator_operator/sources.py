@@ -3,7 +3,7 @@
 A public repository is read by the operator itself. What takes a Secret, a claim or an image is read by a Job in the
 resource's namespace (``core/resolver_job``): a pass makes the Job, later ones look at what became of it, and the Job is
 deleted as soon as its report is here. Nothing of this is remembered that a new process couldn't do without: it would
-read once more.
+read once more, and finds the Jobs that another has made.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from .cluster import Cluster
 from .core import plan, resolver_report
 from .core.checkpoint import Snapshot
 from .core.render import Manifest
-from .core.resolver_job import resolver_job
+from .core.resolver_job import COMPONENT, resolver_job
 from .errors import OperatorError, Refused, Waiting
 from .reference import Kind, Reference
 from .resolution import Read
@@ -63,6 +63,8 @@ class Sources:
         self._hub = hub
         self._settings = settings
         self._readings: dict[Key, _Readings] = {}
+        self._searched: set[Key] = set()
+        """Of these, the Jobs of earlier processes are known."""
 
     def of(self, resource: SpeculatorDeployment, *, max_age: float) -> Read:
         """How a resource's models are read, in one resolution. What is still being read raises ``Waiting``, with
@@ -75,24 +77,35 @@ class Sources:
         readings.wanted = set()
         return functools.partial(self._read, resource, max_age)
 
-    async def tidy(self, key: Key) -> None:
+    async def tidy(self, resource: SpeculatorDeployment) -> None:
         """Deletes the Jobs that earlier resolutions of a resource have made, and that the latest had no use for."""
-        if readings := self._readings.get(key):
-            for name in list(readings.unwanted):
-                await jobs.delete(self._cluster, key[0], name)
-                readings.unwanted.discard(name)
-                readings.reported.pop(name, None)
+        readings = await self._known(resource)
+        for name in list(readings.unwanted):
+            await jobs.delete(self._cluster, resource.namespace, name)
+            readings.unwanted.discard(name)
+            readings.reported.pop(name, None)
 
-    async def forget(self, key: Key) -> None:
+    async def forget(self, resource: SpeculatorDeployment) -> None:
         """Drops what was read for a resource, its Jobs included: it is pinned now, or has to be read anew."""
-        if readings := self._readings.get(key):
-            readings.unwanted |= readings.wanted
-            await self.tidy(key)
-            del self._readings[key]
+        readings = await self._known(resource)
+        readings.unwanted |= readings.wanted
+        await self.tidy(resource)
+        del self._readings[resource.namespace, resource.name]
 
     def gone(self, key: Key) -> None:
         """Drops what was read for a resource that is there no more; the garbage collector has its Jobs."""
         self._readings.pop(key, None)
+        self._searched.discard(key)
+
+    async def _known(self, resource: SpeculatorDeployment) -> _Readings:
+        """What is known of a resource; the first time, the Jobs that an earlier process has made are looked for."""
+        key = resource.namespace, resource.name
+        readings = self._readings.setdefault(key, _Readings())
+        if key not in self._searched:
+            made = await jobs.names(self._cluster, resource, COMPONENT)
+            readings.unwanted |= made - readings.wanted
+            self._searched.add(key)
+        return readings
 
     async def _read(self, resource: SpeculatorDeployment, max_age: float, reference: Reference) -> Snapshot:
         readings = self._readings.setdefault((resource.namespace, resource.name), _Readings())

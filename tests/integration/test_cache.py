@@ -191,9 +191,11 @@ def test_old_pods_serve_until_the_new_weights_are_there_and_go_back_without_a_do
 def test_inputs_that_change_while_they_are_fetched_end_their_jobs(world: World, claim: Path) -> None:
     world.hub.commit("org/other", files(DRAFT, note="another"))
     world.apply(cache=CACHE)
-    with world.operator(**IMAGE):
+    with world.operator(**IMAGE) as operator:
         eventually(lambda: _fetched(world) == ["org/draft", "org/verifier"])
+        operator.kill()
         world.apply(model={"uri": "org/other"}, cache=CACHE)
+        operator.start()
         eventually(lambda: _fetched(world) == ["org/other", "org/verifier"])
         assert world.items("deployments") == []
         world.apply(model={"uri": "org/other"})

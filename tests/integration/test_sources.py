@@ -287,14 +287,16 @@ def test_a_job_that_ends_without_a_word_is_named_and_another_one_follows(world: 
 
 def test_jobs_of_inputs_that_nobody_wants_any_more_are_deleted(world: World) -> None:
     bind_claim(world.cluster, world.namespace, "models", Path("/nowhere"))
-    with world.operator(**IMAGE):  # nobody runs them
+    with world.operator(**IMAGE) as operator:  # nobody runs them
         for folder in ("one", "two", "three"):
             world.apply(model={"uri": f"pvc://models/{folder}"})
             eventually(lambda folder=folder: _reads(world) == [f"pvc://models/{folder}"])  # type: ignore[misc]
         world.apply(model={"uri": "pvc://models/three"}, replicas=3, engine={"args": ["--seed=1"]})
         eventually(lambda: world.get("spd")["status"]["observedGeneration"] == 4)
         assert _reads(world) == ["pvc://models/three"]
+        operator.kill()
         world.apply()
+        operator.start()
         world.ready()
         assert _reads(world) == []
 

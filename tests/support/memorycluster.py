@@ -15,12 +15,13 @@ Name = tuple[str, str, str]
 
 
 class MemoryCluster:
-    """As ``cluster.Cluster``, as far as a pass uses it. ``writes`` are the kinds that were to be written, in order, and
-    ``failing`` is what the API server has against some."""
+    """As ``cluster.Cluster``, as far as a pass uses it. ``writes`` are the kinds that were to be written, in order,
+    ``lists`` those that were listed, and ``failing`` is what the API server has against some."""
 
     def __init__(self, resource: Manifest) -> None:
         self.objects: dict[Name, Manifest] = {}
         self.writes: list[str] = []
+        self.lists: list[str] = []
         self.failing: dict[str, Exception] = {}
         self._version = 0
         metadata = resource["metadata"]
@@ -39,11 +40,12 @@ class MemoryCluster:
         return copy.deepcopy(self.objects.get((kind, namespace, name)))
 
     async def list(self, kind: str, namespace: str, selector: str) -> list[Manifest]:
-        key, _, value = selector.partition("=")
+        self.lists.append(kind)
+        wanted = dict(label.split("=") for label in selector.split(","))
         return [
             copy.deepcopy(item)
             for (of_kind, within, _), item in self.objects.items()
-            if (of_kind, within) == (kind, namespace) and item["metadata"].get("labels", {}).get(key) == value
+            if (of_kind, within) == (kind, namespace) and wanted.items() <= item["metadata"].get("labels", {}).items()
         ]
 
     async def apply(self, manifest: Manifest) -> Manifest:

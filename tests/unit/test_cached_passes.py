@@ -138,6 +138,28 @@ async def test_jobs_of_what_nobody_wants_any_more_are_deleted(world: World) -> N
     assert (world.jobs, world.served) == ([], "")
 
 
+@pytest.mark.parametrize(
+    ("case", "change", "left"),
+    [
+        ("another model", {"model": {"uri": "org/other"}}, ["org/other"]),
+        ("no cache", {"cache": None}, []),
+        ("what serves", {"model": {"uri": inputs.URI}}, []),
+        ("nothing", {}, ["org/next"]),
+    ],
+)
+async def test_jobs_of_what_was_wanted_before_a_restart_are_deleted(
+    world: World, case: str, change: dict[str, Any], left: list[str]
+) -> None:
+    await world.serves()
+    world.change(model={"uri": "org/next"})
+    await world.reconcile()
+    assert world.fetched == ["org/next"]
+    world.change(**change)
+    world.reconciler = world.operator()
+    await world.reconcile()
+    assert world.fetched == left, case
+
+
 async def test_a_failure_that_a_person_has_to_mend_is_told_until_it_is_tried_again(world: World) -> None:
     await world.reconcile()
     world.end(Refused(Reason.VOLUME_UNUSABLE, "it is full"))

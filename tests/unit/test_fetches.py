@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any, cast
 
 import pytest
@@ -11,8 +12,10 @@ from speculator_operator.api import Identity, Reason, Resolved
 from speculator_operator.cluster import Cluster
 from speculator_operator.core import resolver_report
 from speculator_operator.core.fetch_job import fetch_jobs
+from speculator_operator.core.resolver_job import resolver_job
 from speculator_operator.errors import OperatorError, Refused, Waiting
 from speculator_operator.fetches import Fetches
+from speculator_operator.reference import Reference
 from speculator_operator.settings import Settings
 from tests.support import inputs
 from tests.support.memorycluster import MemoryCluster
@@ -33,7 +36,11 @@ class World:
         body["metadata"] |= {"namespace": KEY[0], "uid": "1", "generation": 1}
         self.resource = api.SpeculatorDeployment.from_object(body)
         self.memory = MemoryCluster(body)
-        self.fetches = Fetches(cast("Cluster", self.memory), SETTINGS)
+        self.fetches = self.started()
+
+    def started(self) -> Fetches:
+        """A new process's."""
+        return Fetches(cast("Cluster", self.memory), SETTINGS)
 
     async def problem(self, *models: Identity) -> OperatorError:
         with pytest.raises(OperatorError) as raised:
@@ -70,7 +77,7 @@ async def test_each_model_has_a_job_that_is_waited_for_and_made_once() -> None:
     world.end(OTHER, COMPLETE)
     await world.fetches.complete(world.resource, resolved(ONE, OTHER))
     assert world.memory.writes == ["Job", "Job"]
-    await world.fetches.forget(KEY)
+    await world.fetches.forget(world.resource)
     assert world.jobs == {}
 
 
@@ -84,6 +91,29 @@ async def test_jobs_of_other_inputs_are_deleted() -> None:
     assert world.jobs == {}
 
 
+async def test_of_the_jobs_that_are_there_at_a_start_only_a_resource_s_own_fetches_are_deleted() -> None:
+    world = World()
+    await world.problem(ONE)
+    (own,) = world.jobs.values()
+    await world.memory.apply(resolver_job(world.resource, Reference.parse(OTHER.uri), SETTINGS))
+    for number, owner in enumerate(({"uid": "2"}, {"uid": "2", "name": "b"}, {"uid": "2", "kind": "Another"})):
+        job = copy.deepcopy(own)
+        job["metadata"]["name"] += str(number)
+        job["metadata"]["ownerReferences"][0] |= owner
+        await world.memory.apply(job)
+    before = set(world.memory.objects)
+    await world.started().forget(world.resource)
+    assert before - set(world.memory.objects) == {("Job", KEY[0], own["metadata"]["name"])}
+
+
+async def test_jobs_that_an_earlier_process_has_made_are_looked_for_once() -> None:
+    world = World()
+    for _ in range(2):
+        await world.problem(ONE)
+        await world.fetches.forget(world.resource)
+    assert world.memory.lists.count("Job") == 1
+
+
 async def test_a_namesake_that_isn_t_ours_is_left_alone() -> None:
     world = World()
     (foreign,) = fetch_jobs(world.resource, resolved(ONE), SETTINGS).values()
@@ -92,7 +122,7 @@ async def test_a_namesake_that_isn_t_ours_is_left_alone() -> None:
     world.memory.objects["Job", KEY[0], foreign["metadata"]["name"]] = foreign
     assert (await world.problem(ONE)).reason == Reason.NAME_CONFLICT
     await world.problem(OTHER)
-    await world.fetches.forget(KEY)
+    await world.fetches.forget(world.resource)
     assert list(world.jobs) == [ONE.uri]
 
 

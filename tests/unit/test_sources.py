@@ -33,13 +33,17 @@ class World:
         body["metadata"] |= {"namespace": KEY[0], "uid": "1", "generation": 1}
         self.resource = api.SpeculatorDeployment.from_object(body)
         self.memory = MemoryCluster(body)
-        self.sources = Sources(cast("Cluster", self.memory), nothing_public, SETTINGS)
+        self.sources = self.started()
+
+    def started(self) -> Sources:
+        """A new process's."""
+        return Sources(cast("Cluster", self.memory), nothing_public, SETTINGS)
 
     async def reads(self, reference: Reference) -> Reason | str:
         """The reason for which nothing is read yet, in a resolution of its own."""
         with pytest.raises(OperatorError) as raised:
             await self.sources.of(self.resource, max_age=0)(reference)
-        await self.sources.tidy(KEY)
+        await self.sources.tidy(self.resource)
         return raised.value.reason
 
     @property
@@ -59,8 +63,32 @@ async def test_a_job_that_nobody_asks_for_any_more_is_deleted() -> None:
     await world.reads(ONE)
     await world.reads(OTHER)
     assert world.jobs == [OTHER.uri]
-    await world.sources.forget(KEY)
+    await world.sources.forget(world.resource)
     assert world.jobs == []
+
+
+@pytest.mark.parametrize("wanted", [ONE, OTHER, None], ids=["the same", "another", "nothing"])
+async def test_after_a_restart_only_what_is_asked_for_then_is_read(wanted: Reference | None) -> None:
+    world = World()
+    await world.reads(ONE)
+    world.sources = world.started()
+    if wanted:
+        await world.reads(wanted)
+    else:
+        await world.sources.forget(world.resource)
+    assert world.jobs == ([wanted.uri] if wanted else [])
+    assert world.memory.writes.count("Job") == (2 if wanted == OTHER else 1)
+
+
+async def test_jobs_that_an_earlier_process_has_made_are_looked_for_once() -> None:
+    world = World()
+    for _ in range(2):
+        await world.reads(ONE)
+        await world.sources.forget(world.resource)
+    assert world.memory.lists.count("Job") == 1
+    world.sources.gone(KEY)
+    await world.reads(ONE)
+    assert world.memory.lists.count("Job") == 2
 
 
 async def test_a_namesake_that_isn_t_ours_is_left_alone() -> None:
@@ -70,6 +98,6 @@ async def test_a_namesake_that_isn_t_ours_is_left_alone() -> None:
     world.memory.objects["Job", KEY[0], foreign["metadata"]["name"]] = foreign
     assert await world.reads(ONE) == Reason.NAME_CONFLICT
     await world.reads(OTHER)
-    await world.sources.forget(KEY)
+    await world.sources.forget(world.resource)
     assert world.jobs == [ONE.uri]
     assert world.memory.writes.count("deleted Job") == 1

@@ -15,6 +15,7 @@ from . import pod_models
 from .job import job
 from .render import Manifest
 
+COMPONENT = "fetcher"
 #: Long enough for the other model to be fetched meanwhile. One that is gone is made again, and sees what is there.
 KEPT_SECONDS = 86400
 #: Where the claim is mounted.
@@ -47,7 +48,7 @@ def _fetch_job(
         resource,
         Reference.parse(identity.uri),
         settings,
-        component="fetcher",
+        component=COMPONENT,
         command=command,
         inputs=[identity.uri, identity.revision, folder.uri],
         volumes=[{"name": "cache", "persistentVolumeClaim": {"claimName": cache.claim}}],

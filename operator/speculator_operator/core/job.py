@@ -19,6 +19,8 @@ from speculator_operator.settings import Settings
 from . import pod_models
 from .render import CONTAINER, UNPRIVILEGED, Manifest, object_labels, object_metadata, resolver_container
 
+COMPONENT_LABEL = "app.kubernetes.io/component"
+
 
 def job(
     resource: api.SpeculatorDeployment,
@@ -40,7 +42,7 @@ def job(
         Refused: ``ResolverUnset``.
     """
     scheduling = _scheduling(resource.spec.template.spec, settings)
-    marks = {**object_labels(resource.name), "app.kubernetes.io/component": component}
+    marks = {**object_labels(resource.name), COMPONENT_LABEL: component}
     name = f"{resource.name}-{component[0]}-{_input_hash(resource, [*inputs], scheduling)}"
     return {
         "apiVersion": "batch/v1",

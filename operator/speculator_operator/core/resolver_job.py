@@ -13,6 +13,7 @@ from . import pod_models
 from .job import job
 from .render import Manifest
 
+COMPONENT = "resolver"
 #: A Job whose result nobody has fetched is removed after this time.
 KEPT_SECONDS = 600
 _ROLE = "model"
@@ -34,7 +35,7 @@ def resolver_job(resource: api.SpeculatorDeployment, reference: Reference, setti
         resource,
         reference,
         settings,
-        component="resolver",
+        component=COMPONENT,
         command=command,
         inputs=[reference.uri, reference.revision],
         volumes=pod_models.volumes(folders),
