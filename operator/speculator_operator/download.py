@@ -244,7 +244,7 @@ def _mark(target: Path) -> dict[str, Any]:
     """What is said to belong into a folder; nothing, where nothing is said of it."""
     try:
         mark = json.loads((target / MARK).read_bytes())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return mark if isinstance(mark, dict) else {}
 

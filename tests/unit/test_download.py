@@ -187,7 +187,14 @@ def _says_nothing_of_files(target: Path) -> None:
     (target / MARK).write_text(json.dumps({"revision": "one", "files": 3}))
 
 
-@pytest.mark.parametrize("harm", [_loses_a_file, _cuts_a_file, _says_something_else, _says_nothing_of_files])
+def _says_what_is_nested_too_deeply(target: Path) -> None:
+    (target / MARK).write_text("[" * 100_000)
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [_loses_a_file, _cuts_a_file, _says_something_else, _says_nothing_of_files, _says_what_is_nested_too_deeply],
+)
 def test_what_is_not_whole_any_more_does_not_count_as_there(harm: Callable[[Path], None], tmp_path: Path) -> None:
     brought(tmp_path)
     harm(tmp_path)
