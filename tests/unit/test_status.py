@@ -352,6 +352,14 @@ def test_last_words_are_told_without_secrets(words: str, said: str) -> None:
     assert status.pod(manifest).trouble == f"the container ended with code 1: {said}"
 
 
+@pytest.mark.timeout(10)
+@pytest.mark.parametrize(
+    "words", ["a." * 100_000, "a://" * 100_000, "a://a@" * 100_000], ids=["dots", "addresses", "users"]
+)
+def test_long_words_take_no_longer_than_short_ones(words: str) -> None:
+    assert status.redacted(words) == words.replace("a@", "")
+
+
 def test_a_pod_is_asked_at_its_own_port() -> None:
     ports = [{"name": "metrics", "containerPort": 9090}, {"name": "http", "containerPort": 8123}]
     manifest = {"metadata": {"name": "p", "uid": "u"}, "spec": {"containers": [{"name": "sidecar"}, {"ports": ports}]}}

@@ -320,8 +320,9 @@ def _trouble(status: dict[str, Any], conditions: dict[str, Any]) -> str:
 
 def redacted(text: str) -> str:
     """An engine's last words without what may be secret in them: passwords and signatures in addresses, and tokens."""
-    text = re.sub(r"(?i)\b([a-z][a-z0-9+.-]*://)[^\s/@]*@", r"\1", text)
-    text = re.sub(r"(?i)\b([a-z][a-z0-9+.-]*://[^\s?]*)\?\S*", r"\1?...", text)
+    text = re.sub(r"://[^\s/@]*@", "://", text)
+    # What has no query is matched as well: looked through again from each address in it, a long text takes for ever.
+    text = re.sub(r"(://[^\s?]*+)(\?\S*+)?", lambda found: found[1] + ("?..." if found[2] else ""), text)
     return re.sub(r"\bhf_[A-Za-z0-9]{8,}", "hf_...", text)
 
 
