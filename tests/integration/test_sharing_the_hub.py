@@ -38,7 +38,7 @@ def server() -> Iterator[testhub.Hub]:
 @pytest.fixture(autouse=True)
 def patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """A pass waits for its resolution, however slow the machine is."""
-    monkeypatch.setattr("speculator_operator.reconciler.PATIENCE_SECONDS", 60.0)
+    monkeypatch.setattr("speculator_operator.resolutions.PATIENCE_SECONDS", 60.0)
 
 
 class Clock:
