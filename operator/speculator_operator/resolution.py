@@ -273,7 +273,7 @@ def _speculative_config(
     spec: api.SpeculatorDeploymentSpec, request: _Request, models: _Models
 ) -> dict[str, Any] | None:
     overrides = dict(request.overrides)
-    if models.draft is not models.model:  # a draft that the resource names: the revision it wanted is a commit now
+    if models.draft and models.draft is not models.model:  # one that the resource names: its revision is a commit now
         overrides.pop("revision", None)
     if models.verifier is _UNREAD:
         overrides.pop("max_model_len", None)  # it is held against the verifier's
@@ -285,6 +285,7 @@ def _speculative_config(
         max_model_len=request.arguments.max_model_len
         or compatibility.context_length(models.verifier.config, engine_version=request.version),
         version=request.version,
+        verifier=None if models.verifier is _UNREAD else _identity(models.verifier),
         cache=spec.cache,
     )
 

@@ -95,6 +95,7 @@ def outcome(parser: Any, command: list[str]) -> dict[str, Any]:
         return {"refused": f"{type(error).__name__}: {error}"[:WORDS]}
     return {
         "model": config.model_config.model,
+        "revision": config.model_config.revision,
         "tensor": config.parallel_config.tensor_parallel_size,
         "pipeline": config.parallel_config.pipeline_parallel_size,
         "max_model_len": config.model_config.max_model_len,
@@ -110,6 +111,7 @@ def speculative(config: Any) -> dict[str, Any] | None:
         "method": config.method,
         "num_speculative_tokens": config.num_speculative_tokens,
         "model": config.model,
+        "revision": draft.revision if draft else None,
         "parallel_drafting": config.parallel_drafting,
         "draft_tensor_parallel_size": config.draft_tensor_parallel_size,
         "num_speculative_tokens_per_batch_size": config.num_speculative_tokens_per_batch_size,

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -25,6 +26,7 @@ VERSION = "0.32.0"
 COMMIT = "d" * 40
 DRAFT = Identity(uri="org/draft", revision=COMMIT)
 FOLDER = Identity(uri="/models/draft", revision=None)
+VERIFIER = Identity(uri="org/verifier", revision="e" * 40)
 EAGLE3 = Recipe("eagle3", "eagle3", 3, "org/verifier", {}, {})
 PEAGLE = Recipe("peagle", "eagle3", 5, "org/verifier", {"parallel_drafting": True}, {})
 DFLASH = Recipe("dflash", "dflash", 8, "org/verifier", {}, {})
@@ -397,6 +399,47 @@ def test_of_another_engine_values_of_options_are_only_held_to_their_form(value: 
     assert bool(refusals.each) is not taken
     with pytest.raises(Refused, match="one that --quantization knows"):
         speculative_config(**given, overrides={"quantization": value}, version="0.32.0")
+
+
+INSIDE: dict[str, tuple[Identity, api.Cache | None, str | None]] = {
+    "from the hub": (VERIFIER, None, VERIFIER.revision),
+    "from a claim": (Identity(uri="pvc://models/chat", revision=f"sha256:{'a' * 64}"), None, None),
+    "from the cache": (VERIFIER, api.Cache(claim="models"), None),
+    "from a folder, as it is": (Identity(uri="/models/chat"), None, None),
+}
+
+
+@pytest.mark.parametrize("method", ["mtp", "dspark"])
+@pytest.mark.parametrize("name", INSIDE)
+def test_a_draft_inside_the_verifier_is_read_at_the_verifiers_commit(name: str, method: str) -> None:
+    verifier, cache, revision = INSIDE[name]
+    made = speculative_config(
+        recipe=None,
+        draft=None,
+        overrides={"method": method, "num_speculative_tokens": 1},
+        tensor=1,
+        max_model_len=None,
+        version=VERSION,
+        verifier=verifier,
+        cache=cache,
+    )
+    assert made == {"method": method, "num_speculative_tokens": 1} | ({"revision": revision} if revision else {})
+
+
+@pytest.mark.parametrize(
+    ("verifier", "words"),
+    [(VERIFIER, f"that one's commit, {VERIFIER.revision}, not v1"), (Identity(uri="/models/chat"), "left out, not v1")],
+)
+def test_a_draft_inside_the_verifier_has_no_revision_of_its_own(verifier: Identity, words: str) -> None:
+    given: dict[str, Any] = {"recipe": None, "draft": None, "tensor": 1, "max_model_len": None, "version": VERSION}
+    overrides = {"method": "mtp", "num_speculative_tokens": 1, "revision": "v1"}
+    with pytest.raises(Refused, match=re.escape(words)) as caught:
+        speculative_config(**given, overrides=overrides, verifier=verifier)
+    assert caught.value.reason == Reason.RECIPE_OVERRIDE_INVALID
+
+    made = speculative_config(**given, overrides=overrides | {"revision": VERIFIER.revision}, verifier=VERIFIER)
+    assert made is not None
+    assert made["revision"] == VERIFIER.revision
 
 
 def test_a_shortlist_needs_a_draft_that_is_not_split() -> None:

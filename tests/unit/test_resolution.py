@@ -47,6 +47,14 @@ EAGLE3: dict[str, Any] = {
     "draft_vocab_size": 32000,
 }
 
+DEEPSEEK: dict[str, Any] = {
+    **LLAMA,
+    "architectures": ["DeepseekV3ForCausalLM"],
+    "model_type": "deepseek_v3",
+    "kv_lora_rank": 512,
+    "num_nextn_predict_layers": 1,
+}
+
 
 def changed(config: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
     made = copy.deepcopy(config)
@@ -60,6 +68,7 @@ def changed(config: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
 
 MODELS = {
     "org/llama": LLAMA,
+    "org/deepseek": DEEPSEEK,
     "org/quantized": LLAMA,
     "org/eagle3": EAGLE3,
     "org/nowhere": changed(EAGLE3, "speculators_config.verifier.name_or_path", None),
@@ -193,6 +202,13 @@ async def test_a_draft_that_the_resource_names_is_pinned_too() -> None:
     }
 
 
+async def test_layers_of_the_verifiers_own_are_pinned_with_it() -> None:
+    config = {"method": "mtp", "num_speculative_tokens": 1}
+    found = await resolved(model={"uri": "org/deepseek@v1"}, speculation={"config": config})
+    assert found.speculative_config == {**config, "revision": "v1-of-deepseek"}
+    assert "--revision=v1-of-deepseek" in found.command
+
+
 @pytest.mark.parametrize(
     ("case", "spec", "reason", "words"),
     [
@@ -240,6 +256,15 @@ async def test_a_draft_that_the_resource_names_is_pinned_too() -> None:
             },
             "RecipeOverrideInvalid",
             "prompt_lookup_min is 32",
+        ),
+        (
+            "another revision of the verifier's own layers",
+            {
+                "model": {"uri": "org/deepseek"},
+                "speculation": {"config": {"method": "mtp", "num_speculative_tokens": 1, "revision": "v1"}},
+            },
+            "RecipeOverrideInvalid",
+            "set spec.model.revision",
         ),
         ("an unknown flag", {"engine": {"args": ["--sed=42"]}}, "ArgsInvalid", "spec.engine.args[0]"),
         ("a flag that hides the proof", {"engine": {"args": ["--disable-log-stats"]}}, "FlagRefused", "log-stats"),

@@ -190,13 +190,15 @@ def speculative_config(
     tensor: int,
     max_model_len: int | None,
     version: str,
+    verifier: Identity | None = None,
     cache: Cache | None = None,
 ) -> dict[str, Any] | None:
     """The speculative config, exactly as the engine gets it. None where there is neither a recipe nor overrides.
 
     With a recipe, ``draft`` is the checkpoint; without one, it is what ``overrides["model"]`` was resolved to, None
-    where the method has no draft model. ``tensor`` is the verifier's tensor parallel size, ``max_model_len`` its
-    context as it is served, None where it isn't known. With a ``cache`` the draft is a folder, as one on a claim is.
+    where the method has no draft model. ``verifier`` is None where it couldn't be read. ``tensor`` is its tensor
+    parallel size, ``max_model_len`` its context as it is served, None where it isn't known. With a ``cache`` models are
+    folders, as those on a claim are.
 
     Raises:
         Refused: ``RecipeFieldLocked`` for a key that the checkpoint dictates, ``RecipeOverrideInvalid`` for one that
@@ -221,12 +223,16 @@ def speculative_config(
         raise _invalid("model", f"it must be set for method {method}: the draft's repository, org/repo")
     config: dict[str, Any] = {"method": method}
     loaded = loaded_from(draft, "draft", cache) if draft else None
+    revision = loaded.revision if loaded else None
     if loaded is not None:
         config["model"] = loaded.uri
+    elif verifier and method in _INSIDE_VERIFIER:
+        _refuse_other_revision(overrides, verifier)
+        revision = loaded_from(verifier, "verifier", cache).revision
     if tokens is not None:
         config["num_speculative_tokens"] = tokens
-    if loaded is not None and loaded.revision is not None:
-        config["revision"] = loaded.revision
+    if revision is not None:
+        config["revision"] = revision
     locked = dict(recipe.locked) if recipe else {}
     more = {key: value for key, value in overrides.items() if key not in (*config, *locked, "model", "revision")}
     return config | dict(sorted(locked.items())) | dict(sorted(more.items()))
@@ -323,6 +329,9 @@ def _drafting_schedule(value: Any) -> bool:
 
 _BOOLEAN = _Rule("true or false", lambda value: isinstance(value, bool))
 _NEEDS_DRAFT = frozenset(("draft_model", "dflash", "eagle", "eagle3", "medusa", "mlp_speculator"))
+#: Where these name no draft, the engine reads it from the verifier's repository; at ``revision``, and not at the
+#: verifier's. Source: ``SpeculativeConfig.__post_init__``.
+_INSIDE_VERIFIER = frozenset(("dspark", "mtp"))
 #: The engine knows the number of tokens of these by itself.
 _OWN_TOKENS = frozenset(("mlp_speculator", "suffix"))
 _RULES: Mapping[str, _Rule] = {
@@ -457,6 +466,14 @@ def _refuse_locked(recipe: Recipe, draft: Identity | None, overrides: Mapping[st
             remedy = "; set spec.model.revision" if key == "revision" else "; leave it out"
             message = f"{place}: the checkpoint dictates {_shown(expected)}, not {_shown(overrides[key])}{remedy}"
             raise Refused(Reason.RECIPE_FIELD_LOCKED, message, field=place)
+
+
+def _refuse_other_revision(overrides: Mapping[str, Any], verifier: Identity) -> None:
+    given = overrides.get("revision")
+    if given is not None and given != verifier.revision:
+        known = f"that one's commit, {verifier.revision}" if verifier.revision else "left out"
+        message = f"the draft is inside the verifier, so it must be {known}, not {given}; set spec.model.revision"
+        raise _invalid("revision", message)
 
 
 def _check_key(method: str, key: str, value: Any, version: str) -> None:
