@@ -311,6 +311,14 @@ def _check_provable(
         )
         remedy = f"set it to {proof_probe.OUTPUT_TOKENS} or less"
         refusals.add(Refused(Reason.RECIPE_OVERRIDE_INVALID, evidence, field="spec.speculation.config", remedy=remedy))
+    schedule = config.get("num_speculative_tokens_per_batch_size")
+    if schedule and not schedule[0][-1]:
+        evidence = (
+            f"the first entry of num_speculative_tokens_per_batch_size is {schedule[0]}, and the canary that proves "
+            "speculation is alone: it would not be drafted for"
+        )
+        remedy = "give it tokens, or set spec.speculation.verification to Report or Off"
+        refusals.add(Refused(Reason.RECIPE_OVERRIDE_INVALID, evidence, field="spec.speculation.config", remedy=remedy))
 
 
 def _memory(

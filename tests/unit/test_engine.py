@@ -192,6 +192,8 @@ def config(recipe: Recipe | None, draft: Identity | None, tensor: int = 4, **ove
     )
 
 
+NGRAM = {"method": "ngram", "num_speculative_tokens": 4}
+SCHEDULE = "num_speculative_tokens_per_batch_size"
 CONFIGS: dict[str, tuple[Recipe | None, Identity | None, dict[str, Any], dict[str, Any] | None]] = {
     "a regular model": (None, None, {}, None),
     "a recipe": (
@@ -270,6 +272,12 @@ CONFIGS: dict[str, tuple[Recipe | None, Identity | None, dict[str, Any], dict[st
             "num_speculative_tokens_per_batch_size": [[1, 8, 4], [9, 64, 0]],
         },
     ),
+    "a schedule that begins without tokens": (
+        None,
+        None,
+        NGRAM | {SCHEDULE: [[1, 8, 0], [9, 64, 4]]},
+        NGRAM | {SCHEDULE: [[1, 8, 0], [9, 64, 4]]},
+    ),
 }
 
 
@@ -281,8 +289,6 @@ def test_the_speculative_config_is_exactly_what_the_engine_gets(name: str) -> No
     assert list(made or ()) == list(expected or ()), "the order is part of it"
 
 
-NGRAM = {"method": "ngram", "num_speculative_tokens": 4}
-SCHEDULE = "num_speculative_tokens_per_batch_size"
 INVALID: dict[str, tuple[Recipe | None, dict[str, Any], Reason, str]] = {
     "another method": (EAGLE3, {"method": "eagle"}, Reason.RECIPE_FIELD_LOCKED, "dictates eagle3, not eagle"),
     "another draft": (EAGLE3, {"model": "o/x"}, Reason.RECIPE_FIELD_LOCKED, "dictates org/draft, not o/x"),
@@ -359,24 +365,37 @@ INVALID: dict[str, tuple[Recipe | None, dict[str, Any], Reason, str]] = {
         Reason.RECIPE_OVERRIDE_INVALID,
         "at most prompt_lookup_max, 3",
     ),
-    "a schedule that drafts nothing when alone": (
+    "a schedule that drafts nothing": (
         None,
-        NGRAM | {SCHEDULE: [[1, 4, 0], [5, 8, 4]]},
+        NGRAM | {SCHEDULE: [[1, 4, 0], [5, 8, 0]]},
         Reason.RECIPE_OVERRIDE_INVALID,
-        "with tokens at batch size 1",
+        "not one without any tokens",
+    ),
+    "a schedule that begins late": (
+        None,
+        NGRAM | {SCHEDULE: [[2, 4, 1]]},
+        Reason.RECIPE_OVERRIDE_INVALID,
+        "ascending from 1, some with tokens, not one whose entry 1 is [2, 4, 1]",
     ),
     "a schedule that overlaps": (
         None,
         NGRAM | {SCHEDULE: [[1, 4, 1], [4, 8, 4]]},
         Reason.RECIPE_OVERRIDE_INVALID,
-        "ascending",
+        "not one whose entry 2 is [4, 8, 4]",
     ),
-    "a schedule of something else": (
+    "a schedule of texts": (
         None,
-        NGRAM | {SCHEDULE: [["1", 4, 1]]},
+        NGRAM | {SCHEDULE: [[1, 4, 1], ["5", 8, 1]]},
         Reason.RECIPE_OVERRIDE_INVALID,
-        "a list of",
+        "not one whose entry 2 isn't three whole numbers",
     ),
+    "a schedule of nothing": (
+        None,
+        NGRAM | {SCHEDULE: []},
+        Reason.RECIPE_OVERRIDE_INVALID,
+        "not one of 0 entries",
+    ),
+    "a schedule that is none": (None, NGRAM | {SCHEDULE: 4}, Reason.RECIPE_OVERRIDE_INVALID, "a list of up to 64"),
 }
 
 

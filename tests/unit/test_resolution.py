@@ -258,6 +258,14 @@ async def test_layers_of_the_verifiers_own_are_pinned_with_it() -> None:
             "prompt_lookup_min is 32",
         ),
         (
+            "a schedule that doesn't draft for a canary",
+            {
+                "speculation": {"config": {"num_speculative_tokens_per_batch_size": [[1, 4, 0], [5, 64, 3]]}},
+            },
+            "RecipeOverrideInvalid",
+            "is [1, 4, 0], and the canary",
+        ),
+        (
             "another revision of the verifier's own layers",
             {
                 "model": {"uri": "org/deepseek"},

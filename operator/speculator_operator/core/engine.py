@@ -273,12 +273,22 @@ def command_line(
     return ["vllm", "serve", model], args
 
 
+def _shown(value: Any) -> str:
+    if isinstance(value, tuple):
+        value = " ".join(value)
+    if isinstance(value, dict | list):
+        return "an object" if isinstance(value, dict) else "a list"
+    text = value if isinstance(value, str) else json.dumps(value)
+    return text if len(text) <= 100 else text[:97] + "..."
+
+
 @dataclass(frozen=True)
 class _Rule:
-    """What a key's value may be: in words, and as a check."""
+    """What a key's value may be: in words, and as a check. ``shown`` is what one is that isn't accepted."""
 
     allowed: str
     accepts: Callable[[Any], bool]
+    shown: Callable[[Any], str | None] = _shown
 
 
 def _whole(least: int, most: int) -> _Rule:
@@ -311,20 +321,26 @@ def _text(allowed: str, pattern: str) -> _Rule:
     return _Rule(allowed, lambda value: isinstance(value, str) and re.fullmatch(pattern, value) is not None)
 
 
-def _drafting_schedule(value: Any) -> bool:
-    """Ranges of batch sizes, ascending from 1, each with a number of tokens; at batch size 1, where the canary is
-    alone, more than none."""
-    if not isinstance(value, list) or not 1 <= len(value) <= 64:
-        return False
+def _schedule_fault(schedule: Any) -> str | None:
+    """What a schedule is in place of ranges of batch sizes, ascending from 1, each with a number of tokens; None where
+    it is that.
+
+    Source: ``validate_and_normalize_dynamic_sd_schedule`` in v1/spec_decode/dynamic/utils.py, which sorts them first.
+    """
+    if not isinstance(schedule, list):
+        return _shown(schedule)
+    if not 1 <= len(schedule) <= 64:
+        return f"one of {len(schedule)} entries"
     before = 0
-    for entry in value:
+    for number, entry in enumerate(schedule, start=1):
         if not isinstance(entry, list) or len(entry) != 3 or any(type(part) is not int for part in entry):
-            return False
+            return f"one whose entry {number} isn't three whole numbers"
         start, end, tokens = entry
-        if not before < start <= end <= 1_000_000 or not 0 <= tokens <= 64:
-            return False
+        follows = start > before if before else start == 1
+        if not (follows and start <= end <= 1_000_000 and 0 <= tokens <= 64):
+            return f"one whose entry {number} is {_shown(str(entry))}"
         before = end
-    return bool(value[0][0] == 1 and value[0][2] > 0)
+    return None if any(tokens for _, _, tokens in schedule) else "one without any tokens"
 
 
 _BOOLEAN = _Rule("true or false", lambda value: isinstance(value, bool))
@@ -347,8 +363,9 @@ _RULES: Mapping[str, _Rule] = {
     "model": _text("a repository (org/repo), or where else the draft is, as in spec.model.uri", DRAFT_PATTERN[1:-1]),
     "num_speculative_tokens": _whole(1, 64),
     "num_speculative_tokens_per_batch_size": _Rule(
-        "a list of [first batch size, last batch size, tokens], ascending from 1, with tokens at batch size 1",
-        _drafting_schedule,
+        "a list of up to 64 entries [first batch size, last batch size, tokens], ascending from 1, some with tokens",
+        lambda value: _schedule_fault(value) is None,
+        _schedule_fault,
     ),
     "parallel_drafting": _BOOLEAN,
     "prompt_lookup_max": _whole(1, 1024),
@@ -418,15 +435,6 @@ _REFUSED_KEYS = {
 }
 
 
-def _shown(value: Any) -> str:
-    if isinstance(value, tuple):
-        value = " ".join(value)
-    if isinstance(value, dict | list):
-        return "an object" if isinstance(value, dict) else "a list"
-    text = value if isinstance(value, str) else json.dumps(value)
-    return text if len(text) <= 100 else text[:97] + "..."
-
-
 def _same(one: Any, other: Any) -> bool:
     return type(one) is type(other) and bool(one == other)
 
@@ -438,7 +446,7 @@ def _invalid(key: str, message: str) -> Refused:
 
 def _check(key: str, value: Any, rule: _Rule) -> None:
     if not rule.accepts(value):
-        raise _invalid(key, f"it must be {rule.allowed}, not {_shown(value)}")
+        raise _invalid(key, f"it must be {rule.allowed}, not {rule.shown(value)}")
 
 
 def _method(overrides: Mapping[str, Any], version: str) -> str:
