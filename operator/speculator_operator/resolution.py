@@ -221,11 +221,12 @@ async def _read_models(
     model = await reader.read(spec.model.reference.at(request.serving.revision))
     if model is None:
         return None
-    recipe = checkpoint.read_recipe(model.config, engine_version=request.version)
     disabled = Reason.DISABLED if spec.speculation.mode is SpeculationMode.DISABLED else None
-    if recipe:
+    if checkpoint.is_speculators_checkpoint(model.config):
+        # With speculation disabled, the verifier is all that counts of the recipe.
+        recipe = None if disabled else _read_recipe(model, request)
         given = spec.verifier
-        reference = given.reference if given else refusals.attempt(checkpoint.verifier_reference, recipe)
+        reference = given.reference if given else refusals.attempt(checkpoint.verifier_reference, model.config)
         verifier = await reader.read(reference) if reference else None
         source = "spec.verifier" if given else _EMBEDDED
         return _Models(model, verifier or _UNREAD, source, draft=model, recipe=recipe, off=disabled)
@@ -265,8 +266,12 @@ async def _read_given_draft(model: Snapshot, request: _Request, reader: _Reader)
     draft = await reader.read(reference)
     if draft is None:
         return None
-    recipe = checkpoint.read_recipe(draft.config, engine_version=request.version)
-    return _Models(model, model, "spec.model", draft=draft, recipe=recipe)
+    return _Models(model, model, "spec.model", draft=draft, recipe=_read_recipe(draft, request))
+
+
+def _read_recipe(draft: Snapshot, request: _Request) -> Recipe | None:
+    tokens = request.overrides.get("num_speculative_tokens")
+    return checkpoint.read_recipe(draft.config, engine_version=request.version, tokens=tokens)
 
 
 def _speculative_config(

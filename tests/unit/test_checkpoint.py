@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +59,7 @@ def test_a_recipe_is_mapped_to_what_the_engine_runs(
     expected = Recipe(name.partition("-")[0], method, tokens, verifier, locked, config)
     recipe = read_recipe(config, engine_version=NEWEST)
     assert recipe == expected
-    assert verifier_reference(expected).uri == verifier
+    assert verifier_reference(config).uri == verifier
 
 
 @pytest.mark.parametrize("name", ["regular-llama-3.1-8b", "regular-qwen3-8b"])
@@ -249,9 +248,28 @@ def test_a_verifier_that_is_no_repository_is_refused_once_it_is_needed(name: str
     assert recipe is not None
     assert recipe.verifier == name
     with pytest.raises(Refused) as refusal:
-        verifier_reference(recipe)
+        verifier_reference(config)
     assert refusal.value.reason == reason
     assert "spec.verifier.uri" in refusal.value.message
+
+
+@pytest.mark.parametrize("broken", [None, {}, [], {"verifier": None}, {"verifier": {"name_or_path": 8}}])
+def test_a_verifier_that_a_broken_recipe_does_not_name_is_missing(broken: Any) -> None:
+    with pytest.raises(Refused) as refusal:
+        verifier_reference({"speculators_config": broken})
+    assert refusal.value.reason == Reason.VERIFIER_MISSING
+
+
+@pytest.mark.parametrize("own", [DROPPED, None, 0, 3.0, "3", True, 65])
+def test_the_resources_tokens_stand_in_for_those_that_are_none(own: Any) -> None:
+    config = changed(load("eagle3-qwen3-8b"), TOKENS, own)
+    recipe = read_recipe(config, engine_version=NEWEST, tokens=5)
+    assert recipe is not None
+    assert recipe.num_speculative_tokens == 5
+    for tokens in (None, 0, 65, "5", True):
+        with pytest.raises(Refused, match=r"set spec\.speculation\.numSpeculativeTokens") as refusal:
+            read_recipe(config, engine_version=NEWEST, tokens=tokens)
+        assert refusal.value.reason == Reason.RECIPE_TOKENS_INVALID
 
 
 JSON = st.recursive(
@@ -281,7 +299,7 @@ def test_whatever_a_config_holds_it_is_a_recipe_or_refused(data: st.DataObject, 
     try:
         recipe = read_recipe(config, engine_version=NEWEST)
         if recipe is not None:
-            verifier_reference(recipe)
+            verifier_reference(config)
     except Refused as error:
         refusal = error
     assert refusal is None or (refusal.reason in set(Reason) and len(refusal.message) < 1000)
@@ -297,8 +315,7 @@ def test_whatever_marks_a_checkpoint_it_is_never_taken_for_a_regular_model(confi
 
 
 def test_a_long_value_is_cut_in_the_message() -> None:
-    recipe = read_recipe(load("eagle3-qwen3-8b"), engine_version=NEWEST)
-    assert recipe is not None
+    config = changed(load("eagle3-qwen3-8b"), "speculators_config.verifier.name_or_path", "x" * 100_000)
     with pytest.raises(Refused) as refusal:
-        verifier_reference(replace(recipe, verifier="x" * 100_000))
+        verifier_reference(config)
     assert len(refusal.value.message) < 500

@@ -75,6 +75,7 @@ MODELS = {
     "org/small-draft": changed(EAGLE3, "transformer_layer_config.hidden_size", 2048),
     "org/of-gone": changed(EAGLE3, "speculators_config.verifier.name_or_path", "org/gone"),
     "org/of-slow": changed(EAGLE3, "speculators_config.verifier.name_or_path", "org/slow"),
+    "org/without-tokens": changed(EAGLE3, "speculators_config.proposal_methods", [{"speculative_tokens": None}]),
     "org/broken": changed(EAGLE3, "speculators_config.proposal_methods", []),
     "org/spec-of-spec": changed(EAGLE3, "speculators_config.verifier.name_or_path", "org/eagle3"),
 }
@@ -166,6 +167,12 @@ async def test_the_resources_tokens_win_over_the_recipes() -> None:
     assert sources["num_speculative_tokens"] == "spec.speculation.numSpeculativeTokens"
 
 
+async def test_the_resources_tokens_stand_in_for_what_the_recipe_lacks() -> None:
+    found = await resolved(model={"uri": "org/without-tokens"}, speculation={"numSpeculativeTokens": 5})
+    assert found.num_speculative_tokens == 5
+    assert (await refusal(model={"uri": "org/without-tokens"})).reason == Reason.RECIPE_TOKENS_INVALID
+
+
 async def test_a_regular_model_is_served_plainly_and_said_to_be() -> None:
     found = await resolved(model={"uri": "org/llama"})
     assert found.off == Reason.REGULAR_MODEL
@@ -177,6 +184,14 @@ async def test_a_regular_model_is_served_plainly_and_said_to_be() -> None:
 async def test_disabled_serves_the_verifier_alone() -> None:
     found = await resolved(speculation={"mode": "Disabled"})
     assert (found.off, found.command[2], found.draft) == (Reason.DISABLED, "org/llama", None)
+
+
+@pytest.mark.parametrize("broken", ["org/broken", "org/without-tokens", "org/small-draft"])
+async def test_disabled_wants_nothing_of_the_recipe_but_its_verifier(broken: str) -> None:
+    found = await resolved(model={"uri": broken}, speculation={"mode": "Disabled"})
+    assert (found.off, found.command[2]) == (Reason.DISABLED, "org/llama")
+    problem = await refusal(model={"uri": "org/nowhere"}, speculation={"mode": "Disabled"})
+    assert problem.reason == Reason.VERIFIER_MISSING
 
 
 async def test_a_regular_model_takes_its_whole_recipe_from_the_resource() -> None:

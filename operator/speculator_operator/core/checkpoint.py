@@ -98,8 +98,10 @@ def is_speculators_checkpoint(config: Mapping[str, Any]) -> bool:
     return "speculators_config" in config or "speculators_model_type" in config
 
 
-def read_recipe(config: Mapping[str, Any], *, engine_version: str) -> Recipe | None:
+def read_recipe(config: Mapping[str, Any], *, engine_version: str, tokens: object = None) -> Recipe | None:
     """The recipe in a model's ``config.json``; None for a regular model.
+
+    ``tokens`` is what the resource sets in place of the recipe's: where those are none, it stands in for them.
 
     Raises:
         Refused: the recipe is broken, or the engine's version can't run it. The message names the field of
@@ -114,22 +116,25 @@ def read_recipe(config: Mapping[str, Any], *, engine_version: str) -> Recipe | N
         _malformed("speculators_model_type", name, "a name such as eagle3")
     speculators = _object(config.get("speculators_config"), "speculators_config")
     algorithm = _algorithm(name, engine_version)
-    tokens = _speculative_tokens(speculators)
+    proposed = _speculative_tokens(speculators, tokens)
     verifier = _verifier(speculators)
     _check_draft(config, name, algorithm, engine_version)
-    return Recipe(name, algorithm.method, tokens, verifier, algorithm.locked, config)
+    return Recipe(name, algorithm.method, proposed, verifier, algorithm.locked, config)
 
 
-def verifier_reference(recipe: Recipe) -> Reference:
-    """The embedded verifier: the repository of the hub that the engine would download.
+def verifier_reference(config: Mapping[str, Any]) -> Reference:
+    """The embedded verifier of a speculators checkpoint, however broken its recipe is besides: the repository of the
+    hub that the engine would download.
 
     Raises:
         Refused: the recipe names none, or what it names is not a repository (a path of the training host, a URL).
     """
-    name = recipe.verifier
+    name: Any = config
+    for key in ("speculators_config", "verifier", "name_or_path"):
+        name = name.get(key) if isinstance(name, Mapping) else None
     where = "config.json: speculators_config.verifier.name_or_path"
     remedy = "set spec.verifier.uri to the verifier's repository"
-    if name is None or not name.strip():
+    if not isinstance(name, str) or not name.strip():
         raise Refused(
             Reason.VERIFIER_MISSING,
             f"{where} is {_shown(name)}, it names no model; {remedy}",
@@ -162,7 +167,7 @@ def _algorithm(name: str, engine_version: str) -> _Algorithm:
     )
 
 
-def _speculative_tokens(speculators: Mapping[str, Any]) -> int:
+def _speculative_tokens(speculators: Mapping[str, Any], instead: object) -> int:
     path = "speculators_config.proposal_methods"
     methods = speculators.get("proposal_methods")
     # Like the engine, we take the first method and not `default_proposal_method`.
@@ -173,13 +178,15 @@ def _speculative_tokens(speculators: Mapping[str, Any]) -> int:
             "export the checkpoint anew with the speculators library",
         )
     tokens = methods[0].get("speculative_tokens")
-    if not _is_int(tokens) or not 1 <= tokens <= MAX_SPECULATIVE_TOKENS:
-        raise Refused(
-            Reason.RECIPE_TOKENS_INVALID,
-            f"config.json: {path}[0].speculative_tokens must be a whole number from 1 to {MAX_SPECULATIVE_TOKENS}, "
-            f"not {_shown(tokens)}; correct it in the checkpoint's repository",
-        )
-    return tokens
+    for given in (tokens, instead):
+        if _is_int(given) and 1 <= given <= MAX_SPECULATIVE_TOKENS:
+            return given
+    raise Refused(
+        Reason.RECIPE_TOKENS_INVALID,
+        f"config.json: {path}[0].speculative_tokens must be a whole number from 1 to {MAX_SPECULATIVE_TOKENS}, "
+        f"not {_shown(tokens)}; set spec.speculation.numSpeculativeTokens, or correct it in the repository",
+        field="spec.speculation.numSpeculativeTokens",
+    )
 
 
 def _verifier(speculators: Mapping[str, Any]) -> str | None:
