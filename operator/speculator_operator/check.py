@@ -56,10 +56,11 @@ class Report:
         }
 
 
-async def check_file(file: str, settings: Settings, read_for: ReadFor) -> list[Report]:
-    """A report on each resource in a file (``-`` is standard input), in its order, or why there is none."""
+async def check_file(file: str, settings: Settings, read_for: ReadFor, warn: Callable[[str], None]) -> list[Report]:
+    """A report on each resource in a file (``-`` is standard input), in its order, or why there is none. ``warn`` is
+    told what was left out."""
     try:
-        found = offline.documents(file)
+        found = offline.documents(file, warn)
     except Refused as refusal:
         return [Report(file, None, None, (Finding.refused(refusal),))]
     except OSError as error:

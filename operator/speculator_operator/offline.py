@@ -13,7 +13,7 @@ from yaml.composer import ComposerError
 from . import api
 from .api import TOKEN_MAY_HELP, Reason, SpeculatorDeployment
 from .core.checkpoint import Snapshot
-from .core.config_file import CONFIG
+from .core.config_file import CONFIG, words
 from .errors import RAISED, Refusals, Refused, Waiting
 from .folder import read_folder
 from .reference import Kind, Reference
@@ -43,11 +43,12 @@ class NotRead(Waiting):
         super().__init__(Reason.MODEL_NOT_READ, f"{message}--verifier-checkpoint", retry_after=0)
 
 
-def documents(file: str) -> list[Any]:
-    """What is in a YAML file (``-`` is standard input), the items of lists one by one.
+def documents(file: str, warn: Callable[[str], None]) -> list[Any]:
+    """The resources in a YAML file (``-`` is standard input), the items of lists one by one. Objects of other APIs, as
+    charts render them beside, are left out, and ``warn`` is told; what is no object counts as a resource gone wrong.
 
     Raises:
-        Refused: ``SpecInvalid``: it isn't YAML, or holds nothing, or a key twice.
+        Refused: ``SpecInvalid``: it isn't YAML, or holds no resource, or a key twice.
         OSError: it can't be read.
     """
     text = _standard_input() if file == "-" else Path(file).read_bytes()
@@ -55,9 +56,21 @@ def documents(file: str) -> list[Any]:
         found = [document for document in yaml.load_all(text, _Loader) if document]
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise Refused(Reason.SPEC_INVALID, f"{file} is not YAML: {str(error)[:1000]}") from error
-    if not found:
+    items = [item for document in found for item in (_items(document) or [document])]
+    ours = [item for item in items if not _is_of_another_api(item)]
+    if not ours:
         raise Refused(Reason.SPEC_INVALID, f"{file} holds no {api.KIND}")
-    return [item for document in found for item in (_items(document) or [document])]
+    if len(ours) < len(items):
+        kinds = sorted({item["kind"] for item in items if _is_of_another_api(item)})
+        warn(f"{file} holds more than {api.KIND}s; this is left out: {words(', '.join(kinds))}")
+    return ours
+
+
+def _is_of_another_api(item: Any) -> bool:
+    match item:
+        case {"apiVersion": str(version), "kind": str(kind)}:
+            return kind != api.KIND and not version.startswith(f"{api.GROUP}/")
+    return False
 
 
 def _standard_input() -> bytes:

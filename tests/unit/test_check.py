@@ -179,6 +179,38 @@ def test_what_is_no_resource_is_a_finding_too(
     assert run.code == 2 if any(expected) else run.code == 0, case
 
 
+SERVICE = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "web"}, "spec": {}}
+WEB = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"}, "spec": {}}
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        [SERVICE, inputs.resource({}), WEB, WEB],
+        [{"apiVersion": "v1", "kind": "List", "items": [WEB, inputs.resource({}), SERVICE]}],
+    ],
+)
+def test_what_a_chart_renders_beside_a_resource_is_left_out_and_named(
+    checked: Any, folders: list[str], file: list[Any]
+) -> None:
+    run = checked(*folders, "-o", "json", file=file)
+    assert (run.code, run.reasons()) == (0, [[]])
+    assert run.err.endswith("holds more than SpeculatorDeployments; this is left out: Deployment, Service\n")
+
+
+@pytest.mark.parametrize(
+    ("file", "evidence"),
+    [
+        ([SERVICE, WEB], "holds no SpeculatorDeployment"),
+        ([{**WEB, "apiVersion": "speculators.dev/v1alpha1"}], "holds something other than a SpeculatorDeployment"),
+    ],
+)
+def test_where_all_is_of_other_kinds_something_is_wrong(checked: Any, file: list[Any], evidence: str) -> None:
+    run = checked("-o", "json", file=file)
+    assert (run.code, run.reasons()) == (2, [["SpecInvalid"]])
+    assert evidence in run.out
+
+
 def test_a_key_that_is_there_twice_is_said_with_its_line(checked: Any) -> None:
     run = checked("--offline", "-o", "json", file="kind: SpeculatorDeployment\nspec:\n  replicas: 1\n  replicas: 2\n")
     ((finding,),) = (report["findings"] for report in json.loads(run.out))

@@ -91,7 +91,7 @@ def _diff(arguments: argparse.Namespace) -> int:
 async def _show(arguments: argparse.Namespace) -> int:
     settings = models.settings_from(os.environ)
     read_for = models.reader(arguments, settings)
-    manifests = [(file, it) for file in arguments.filename for it in offline.documents(file)]
+    manifests = [(file, it) for file in arguments.filename for it in offline.documents(file, terminal.warn)]
     async with connection.connected(arguments) as (cluster, namespace):
         found = []
         for file, manifest in manifests:

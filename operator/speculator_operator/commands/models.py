@@ -157,7 +157,7 @@ def _identity(identity: Identity | None) -> dict[str, Any] | None:
 def _render(arguments: argparse.Namespace) -> int:
     settings = settings_from(os.environ)
     objects: list[render.Manifest] = []
-    for document in offline.documents(arguments.filename):
+    for document in offline.documents(arguments.filename, warn):
         resource = offline.resource(document, arguments.filename)
         read = offline.open_only(resource, Hub(settings.hf_endpoint, timeout=settings.hub_timeout).read)
         if arguments.checkpoint:
@@ -198,7 +198,7 @@ def _check(arguments: argparse.Namespace) -> int:
 
 async def _reports(arguments: argparse.Namespace, settings: Settings) -> list[check.Report]:
     read_for = reader(arguments, settings)
-    return [report for file in arguments.filename for report in await check.check_file(file, settings, read_for)]
+    return [report for file in arguments.filename for report in await check.check_file(file, settings, read_for, warn)]
 
 
 def reader(arguments: argparse.Namespace, settings: Settings) -> check.ReadFor:
