@@ -16,6 +16,7 @@ import importlib
 import io
 import json
 import os
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -23,6 +24,10 @@ from unittest import mock
 
 #: Characters of an answer; the engine may print all that it was given.
 LONGEST = 600
+#: What pydantic adds to its words: what it was given, and where to read more.
+_ADDED = re.compile(r" \[type=\w+, input_value=.*\]$|^ *For further information visit .*$", re.MULTILINE)
+#: argparse prints how the command is used before what is wrong with it.
+_USAGE = re.compile(r".*^vllm[^\n]*: error: ", re.DOTALL | re.MULTILINE)
 
 
 def validate(
@@ -38,15 +43,14 @@ def validate(
         with mock.patch.dict(os.environ, environment or {}), contextlib.redirect_stderr(said):
             _build(_in_folders(command, folders))
     except SystemExit:
-        words = said.getvalue()  # argparse's, whose last line has the error
+        words = _USAGE.sub("", said.getvalue())
     except Exception as error:  # noqa: BLE001  # whatever it is, it ends the engine
         words = _words(error)
     else:
         return None
     for model, folder in folders.items():
         words = words.replace(folder, model)
-    lines = [line for line in words.splitlines() if line.strip()]
-    return " ".join((lines or ["no words"])[-1].split())[:LONGEST]
+    return " ".join(_ADDED.sub("", words).split())[:LONGEST] or "no words"
 
 
 def _build(argv: Sequence[str]) -> None:
@@ -77,10 +81,10 @@ def _in_folders(command: Sequence[str], folders: Mapping[str, str]) -> list[str]
 
 
 def _words(error: Exception) -> str:
-    """pydantic says first how many errors there are, and last what was given: the error itself is in between."""
+    """pydantic's are lists of errors, each with the field that it is about, or with none."""
     details = getattr(error, "errors", None)
-    if callable(details) and (found := details()) and isinstance(found[0], dict) and "msg" in found[0]:
-        return str(found[0]["msg"])
+    if callable(details) and (found := details()) and all(isinstance(each, dict) and "msg" in each for each in found):
+        return "; ".join(": ".join([*map(str, each.get("loc", ())), str(each["msg"])]) for each in found)
     return f"{type(error).__name__}: {error}"
 
 

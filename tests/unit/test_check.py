@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from speculator_operator import check, cli, engine_process
+from speculator_operator import check, cli, engine_check, engine_process
 from speculator_operator.api import Finding, Reason, Severity
 from speculator_operator.core import compatibility
 from tests.support import inputs
@@ -479,6 +480,58 @@ def test_the_engines_word_is_a_finding(
         for finding in report["findings"]:
             assert version in finding["evidence"], case
             assert "no seed 13" in finding["evidence"], case
+
+
+class Config(BaseModel):
+    """Stands in for a config of the engine's."""
+
+    model_config = ConfigDict(extra="forbid")
+    max_num_seqs: int = Field(default=1, ge=1)
+
+
+USAGE = "usage: vllm serve [model_tag] [options]\nvllm serve: error: argument --a-config: "
+
+
+def parsed(*given: str) -> None:
+    """Ends as argparse does over what pydantic says of a value."""
+    try:
+        Config.model_validate(dict(word.split("=") for word in given))
+    except ValidationError as error:
+        sys.stderr.write(f"{USAGE}{error}\n\n")
+        raise SystemExit(2) from None
+
+
+def raised(error: Exception) -> None:
+    raise error
+
+
+LEAST, NONE_SUCH = "Input should be greater than or equal to 1", "Extra inputs are not permitted"
+
+
+@pytest.mark.parametrize(
+    ("build", "words"),
+    [
+        (lambda: raised(ValueError("no seed\n13")), "ValueError: no seed 13"),
+        (
+            lambda: parsed("max_num_seqs=0"),
+            f"argument --a-config: 1 validation error for Config max_num_seqs {LEAST}",
+        ),
+        (
+            lambda: parsed("max_num_seqs=0", "seed=1"),
+            f"argument --a-config: 2 validation errors for Config max_num_seqs {LEAST} seed {NONE_SUCH}",
+        ),
+        (
+            lambda: Config.model_validate({"max_num_seqs": 0, "seed": 1}),
+            f"max_num_seqs: {LEAST}; seed: {NONE_SUCH}",
+        ),
+        (lambda: sys.exit(1), "no words"),
+    ],
+)
+def test_the_engines_words_say_what_is_wrong_and_with_what(
+    build: Any, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine_check, "_build", lambda _: build())
+    assert engine_check.validate(["vllm", "serve", "org/model"], {}) == words
 
 
 def test_the_engine_is_shown_models_under_the_names_that_pods_load_them_by(
