@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from speculator_operator.api import Reason
-from speculator_operator.core import config_file, resolver_report
+from speculator_operator.core import config_file, resolver_report, weight_files
 from speculator_operator.core.checkpoint import Snapshot
 from speculator_operator.errors import OperatorError, Refused, Waiting
 from speculator_operator.reference import Kind, Reference
@@ -40,10 +41,45 @@ def test_all_that_a_snapshot_may_hold_gets_through(files: dict[str, int] | None)
     assert heard(snapshot) == snapshot
 
 
-def test_shards_are_summed_up_where_there_are_too_many() -> None:
-    shards = {f"model-{n:05}-of-01000.safetensors": 4_900_000_000 + 7919 * n * n % 90_000_001 for n in range(1, 1001)}
-    files = {**shards, "README.md": 5}
-    assert heard(Snapshot("pvc://models/a", DIGEST, CONFIG, files)).files == {"model.safetensors": sum(shards.values())}
+def shards(count: int, *, without: Collection[int] = ()) -> dict[str, int]:
+    return {
+        f"model-{n:05}-of-{count:05}.safetensors": 4_900_000_000 + 7919 * n * n % 90_000_001
+        for n in range(1, count + 1)
+        if n not in without
+    }
+
+
+@pytest.mark.parametrize("without", [(), (7,), (1, 500, 1000)])
+@pytest.mark.parametrize("ignored", [10, 1000])
+@pytest.mark.parametrize("count", [163, 1000])
+def test_what_is_there_of_many_shards_gets_through_and_what_they_have_in_all(
+    count: int, ignored: int, without: tuple[int, ...]
+) -> None:
+    present = shards(count, without=without)
+    files = {**present, "config.json": 1700, "hf_quant_config.json": 300, "README.md": 5}
+    quantization = {"quant_method": "modelopt", "ignore": [f"layer.{n * 7919 % 104729}" for n in range(ignored)]}
+    snapshot = heard(Snapshot("pvc://models/a", DIGEST, {**CONFIG, "quantization_config": quantization}, files))
+    assert snapshot.files is not None
+    assert weight_files.missing_shards(snapshot.files) == weight_files.missing_shards(files)
+    weights = weight_files.safetensors(snapshot.files)
+    assert weights.keys() == present.keys()
+    assert sum(weights.values()) == sum(present.values())
+    assert "hf_quant_config.json" in snapshot.files
+    assert snapshot.config["quantization_config"]["quant_method"] == "modelopt"
+
+
+def test_details_of_the_config_go_before_any_file_does() -> None:
+    files = {**shards(100), "tokenizer.json": 1}
+    config = {**CONFIG, "quantization_config": {"ignore": [f"layer.{n * 7919 % 104729}" for n in range(1000)]}}
+    snapshot = heard(Snapshot("pvc://models/a", DIGEST, config, files))
+    assert snapshot.files == files
+    assert snapshot.config == {**CONFIG, "quantization_config": {}}
+
+
+def test_a_stub_among_many_shards_is_still_one() -> None:
+    stub = {"model-00009-of-01000.safetensors": 130}
+    snapshot = heard(Snapshot("pvc://models/a", DIGEST, CONFIG, {**shards(1000), **stub}))
+    assert weight_files.stubs(snapshot.files or {}) == [*stub]
 
 
 def test_files_that_nobody_loads_are_in_nobody_s_way() -> None:
@@ -107,6 +143,7 @@ def test_a_failure_is_raised_where_it_is_heard(problem: OperatorError) -> None:
 
 GOOD = resolver_report.packed(Snapshot("pvc://models/a", DIGEST, CONFIG, None))
 SAID = {"uri": "pvc://models/a", "revision": DIGEST, "config": CONFIG, "files": None}
+SUMMED = {**{key: SAID[key] for key in ("uri", "revision", "config")}, "beside": {}}
 FORGED: dict[str, Any] = {
     "a reason that there isn't": {"refused": "Nonsense", "message": ""},
     "a reason that is good news": {"refused": "Resolved", "message": "all is well"},
@@ -115,6 +152,10 @@ FORGED: dict[str, Any] = {
     "a message that can't be written": {"refused": "ModelGated", "message": "\ud800"},
     "files that aren't sizes": {**SAID, "files": {"a": -1}},
     "a file of more bytes than there are": {**SAID, "files": {"a": 2**63}},
+    "shards that aren't sizes": {**SUMMED, "shards": [["a.safetensors", 1]]},
+    "no shards of some bytes": {**SUMMED, "shards": [["a.safetensors", 0, 1]]},
+    "more shards than there are": {**SUMMED, "shards": [["a-00001-of-00002.safetensors", 10**9, 1]]},
+    "no files": {key: SAID[key] for key in ("uri", "revision", "config")},
     "a config that is a list": {**SAID, "config": []},
     "a flag for a model": {**SAID, "uri": "--config=/x"},
     "another claim": {**SAID, "uri": "pvc://other/a"},

@@ -63,7 +63,7 @@ _STORED_BYTES: Mapping[str, int] = {
 _SAYS_OF_CACHE = "hf_quant_config.json"
 #: Beside a config.json, these say that the weights are stored quantized. Source: ``get_config_filenames`` of the
 #: methods in model_executor/layers/quantization.
-_QUANTIZED_BY = (_SAYS_OF_CACHE, "quant_config.json", "quantization_config.json", "quantize_config.json")
+QUANTIZED_BY = (_SAYS_OF_CACHE, "quant_config.json", "quantization_config.json", "quantize_config.json")
 #: By these some weights aren't loaded, or not into the accelerators.
 _LOADS_LESS = ("--ignore-patterns", "--language-model-only", "--limit-mm-per-prompt", "--cpu-offload-params")
 #: Lengths are proposed in multiples of this.
@@ -255,7 +255,7 @@ class _Plan:
         """``quantization`` is the method by which weights are quantized while they are loaded, empty for none."""
         files = model.files or {}
         stored = sum((weight_files.safetensors(files) or weight_files.unpickled(files)).values())
-        if quantized(config) or any(name in files for name in _QUANTIZED_BY):
+        if quantized(config) or any(name in files for name in QUANTIZED_BY):
             return _Weights(stored, stored)
         # Loaded as 16 bits, unless told otherwise: `_resolve_auto_dtype` in config/model.py.
         loaded = Fraction(4 if self.engine.wide else 2)

@@ -1,8 +1,8 @@
 """What a resolver Job has read of a model, or why it couldn't, as the one text that gets out of its pod.
 
 The kubelet cuts a termination message at 4096 bytes without a word, so what is sent is packed, bears a checksum, and
-is left small: what no rule looks at goes first (names of labels, the details of a quantization), shards of weights are
-summed up, and a config that is still too large is refused by name.
+is left small: what no rule looks at goes first (names of labels, the details of a quantization), then the sizes of
+single shards of weights, and files that say nothing of them. A config that is still too large is refused by name.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from speculator_operator.core import weight_files
 from speculator_operator.core.checkpoint import Snapshot
 from speculator_operator.core.config_file import MAX_BYTES as MAX_CONFIG_BYTES
 from speculator_operator.core.config_file import parsed, without_details
+from speculator_operator.core.memory import QUANTIZED_BY
 from speculator_operator.errors import OperatorError, Refused, Waiting
 from speculator_operator.reference import COMMIT, Kind, Reference
 
@@ -69,12 +70,12 @@ def unpacked(text: str, reference: Reference) -> Snapshot:
             if after != after:  # not a number
                 raise ValueError("it says no time to wait")
             raise Waiting(_reason(reason), message[:MAX_MESSAGE], retry_after=min(max(after, 1.0), MAX_WAIT_SECONDS))
-        case {"uri": str(uri), "revision": str(revision), "config": dict(config), "files": files}:
+        case {"uri": str(uri), "revision": str(revision), "config": dict(config), **told}:
             pin = COMMIT if reference.kind is Kind.HUB else _DIGEST
             moved = pin.fullmatch(reference.revision or "") and revision != reference.revision
             if uri != reference.uri or moved or not pin.fullmatch(revision):
                 raise ValueError("it is of something else than was asked for")
-            return Snapshot(uri, revision, config, _sizes(files))
+            return Snapshot(uri, revision, config, _files(told))
     raise ValueError("the report says nothing that is known")
 
 
@@ -84,10 +85,10 @@ def _documents(outcome: Snapshot | OperatorError) -> Iterator[dict[str, Any]]:
         case Snapshot():
             whole = {"uri": outcome.uri, "revision": outcome.revision}
             slim = without_details(outcome.config)
-            files = _weights(outcome.files)
             yield {**whole, "config": outcome.config, "files": outcome.files}
-            yield {**whole, "config": outcome.config, "files": files}
-            yield {**whole, "config": slim, "files": files}
+            yield {**whole, "config": slim, "files": outcome.files}
+            if outcome.files is not None:
+                yield {**whole, "config": slim, **_of_weights(outcome.files)}
             fits = len(_written({**whole, "config": slim, "files": {}})) <= MAX_BYTES
             yield from _documents(_too_many(outcome.uri) if fits else _too_large(outcome.uri))
         case Waiting():
@@ -116,12 +117,10 @@ def _cut(message: str) -> str:
     return message.encode(errors="replace").decode()[:MAX_MESSAGE]
 
 
-def _weights(files: Mapping[str, int] | None) -> dict[str, int] | None:
-    """The files of weights, the shards of one set as one file of their size; of those in pickles, a few."""
-    if files is None:
-        return None
-    pickled = weight_files.pickled(files)[:MAX_NAMED]
-    return {**weight_files.merged(files), **{name: files[name] for name in pickled}}
+def _of_weights(files: Mapping[str, int]) -> dict[str, Any]:
+    """What files say of weights, in few words: the shards of a set together; a few of those in pickles."""
+    names = [*weight_files.pickled(files)[:MAX_NAMED], *(name for name in QUANTIZED_BY if name in files)]
+    return {"shards": weight_files.summed_up(files), "beside": {name: files[name] for name in names}}
 
 
 def _written(document: Mapping[str, Any]) -> str:
@@ -153,12 +152,26 @@ def _reason(reason: str) -> Reason:
     return Reason(reason)
 
 
-def _sizes(files: object) -> dict[str, int] | None:
-    if files is None:
-        return None
-    if not isinstance(files, dict) or not all(type(size) is int and 0 <= size < 2**63 for size in files.values()):
-        raise ValueError("its files are no sizes")
-    return files
+def _files(told: Mapping[str, Any]) -> dict[str, int] | None:
+    match told:
+        case {"files": None}:
+            return None
+        case {"files": dict(files)} if all(map(_is_size, files.values())):
+            return files
+        case {"shards": list(shards), "beside": dict(beside)} if all(map(_is_size, beside.values())):
+            return beside | weight_files.spelled_out(map(_run, shards))
+    raise ValueError("its files are no sizes")
+
+
+def _run(shards: object) -> tuple[str, int, int]:
+    match shards:
+        case [str(name), int(number), int(total)] if _is_size(total):
+            return name, number, total
+    raise ValueError("its shards are no sizes")
+
+
+def _is_size(value: object) -> bool:
+    return type(value) is int and 0 <= value < 2**63
 
 
 def _checksum(content: bytes) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import islice
+from itertools import count, islice
 
 _SHARD = re.compile(r"(.{1,100})-(\d{5,9})-of-(\d{5,9})\.safetensors")
 # What a trainer leaves beside weights: `filter_files_not_needed_for_inference`.
@@ -20,6 +20,8 @@ _BESIDE_WEIGHTS = re.compile(r".*\.(json|model(\.v[0-9]+)?|txt|jinja|tiktoken|sp
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._=+ -]{0,240}")
 #: Bytes. A header alone has more, but for one that names a few tensors only.
 SMALLEST = 1024
+#: More than any model has.
+MAX_SHARDS = 20_000
 #: Endings of pickled weights: unpickling runs whatever code is in them.
 _PICKLED = (".bin", ".pt", ".pth", ".ckpt")
 #: Those of them that the engine reads where there are no safetensors: the files of the first ending that there is.
@@ -78,15 +80,45 @@ def adapter_only(files: Mapping[str, int]) -> bool:
     return bool(names) and all(name.startswith("adapter_model.") for name in names)
 
 
-def merged(files: Mapping[str, int]) -> dict[str, int]:
-    """The safetensors files, and their sizes in bytes: the shards of a set as one file, which is as large as they."""
-    sizes: dict[str, int] = {}
+def summed_up(files: Mapping[str, int]) -> list[tuple[str, int, int]]:
+    """The safetensors files in few words: the first one's name, how many shards there are from there on without a gap,
+    and their bytes in all. One that is too small to be real is by itself; others may have any of the bytes."""
+    runs: list[tuple[str, int, int]] = []
+    following = ""
     for name, size in sorted(files.items()):
-        if name.endswith(".safetensors"):
-            shard = _SHARD.fullmatch(name)
-            whole = f"{shard[1]}.safetensors" if shard else name
-            sizes[whole] = sizes.get(whole, 0) + size
-    return sizes
+        if not name.endswith(".safetensors"):
+            continue
+        if name == following and size >= SMALLEST:
+            first, shards, total = runs.pop()
+            runs.append((first, shards + 1, total + size))
+        else:
+            runs.append((name, 1, size))
+        following = next(_names_from(name), "") if size >= SMALLEST else ""
+    return runs
+
+
+def spelled_out(runs: Iterable[tuple[str, int, int]]) -> dict[str, int]:
+    """The files of ``summed_up``: shards that are summed up together are of one size.
+
+    Raises:
+        ValueError: there are more than any model has, or none.
+    """
+    files: dict[str, int] = {}
+    for name, shards, total in runs:
+        if not 1 <= shards <= MAX_SHARDS - len(files):
+            raise ValueError("its shards are too many, or none")
+        each, rest = divmod(total, shards)
+        files |= dict.fromkeys((name, *islice(_names_from(name), shards - 1)), each)
+        files[name] += rest
+    return files
+
+
+def _names_from(name: str) -> Iterator[str]:
+    """The names of the shards that follow one; nothing of what is no shard."""
+    if match := _SHARD.fullmatch(name):
+        prefix, number, last = match.groups()
+        for following in count(int(number) + 1):
+            yield f"{prefix}-{following:0{len(number)}}-of-{last}.safetensors"
 
 
 def pickled(files: Iterable[str]) -> list[str]:
