@@ -642,6 +642,7 @@ ENVIRONMENT: dict[str, tuple[list[EnvVar], str]] = {
     "a module path": ([variable("PYTHONPATH")], "may not be set"),
     "a proxy": ([variable("HTTPS_PROXY")], "may not be set"),
     "a library of the network's": ([variable("NCCL_NET_PLUGIN")], "may not be set"),
+    "another runner than the recipe takes": ([variable("VLLM_USE_V2_MODEL_RUNNER")], "only variables that tune"),
     "another hub": ([variable("HF_ENDPOINT")], "the hub is the installation's"),
     "a token by its old name": ([variable("HUGGING_FACE_HUB_TOKEN", secret=True)], "spec.model.tokenSecretRef sets"),
     "a key for clients": ([variable("VLLM_API_KEY", secret=True)], "spec.engine.apiKeySecretRef sets"),
