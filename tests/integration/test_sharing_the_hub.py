@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import cast
 
 import pytest
@@ -57,11 +57,12 @@ class Operator:
         self.hub = Hub(server.url, timeout=30, clock=self.clock)
 
     def make(self, name: str, uri: str) -> tuple[Reconciler, MemoryCluster]:
-        body = inputs.resource({"model": {"uri": uri}}, name)
-        body["metadata"] |= {"namespace": "default", "uid": name, "generation": 1, "annotations": {}}
-        memory = MemoryCluster(body)
+        memory = holding(name, uri)
+        return self.of(memory), memory
+
+    def of(self, memory: MemoryCluster) -> Reconciler:
         cluster = cast("Cluster", memory)
-        reconciler = Reconciler(
+        return Reconciler(
             cluster=cluster,
             sources=Sources(cluster, self.hub.read, self.settings),
             fetches=Fetches(cluster, self.settings),
@@ -72,7 +73,13 @@ class Operator:
             settings=self.settings,
             clock=self.clock,
         )
-        return reconciler, memory
+
+
+def holding(name: str, uri: str) -> MemoryCluster:
+    """A cluster with one resource."""
+    body = inputs.resource({"model": {"uri": uri}}, name)
+    body["metadata"] |= {"namespace": "default", "uid": name, "generation": 1, "annotations": {}}
+    return MemoryCluster(body)
 
 
 def asked(server: testhub.Hub) -> Counter[str]:
@@ -80,27 +87,40 @@ def asked(server: testhub.Hub) -> Counter[str]:
     return Counter(match[1] for match in found if match)
 
 
-@pytest.mark.timeout(300)
-async def test_a_thousand_resources_that_share_ten_repositories_cause_ten_reads_of_each(server: testhub.Hub) -> None:
-    operator = Operator(server)
-    commits = {server.commit(f"org/draft-{number}", files(DRAFT)) for number in range(REPOSITORIES)}
-    waiting = [f"r{number}" for number in range(RESOURCES)]
-    drafts: Counter[str] = Counter()
+async def pass_over(operator: Operator, clusters: Mapping[str, MemoryCluster]) -> None:
+    waiting = list(clusters)
 
     async def work() -> None:
         while waiting:
             name = waiting.pop()
-            reconciler, memory = operator.make(name, f"org/draft-{int(name[1:]) % REPOSITORIES}")
-            await reconciler.reconcile(("default", name))
-            drafts[memory.status["resolved"]["draft"]["revision"]] += 1
+            await operator.of(clusters[name]).reconcile(("default", name))
             operator.clock.now += SHARED_SECONDS / RESOURCES / 2
 
     await asyncio.gather(*(work() for _ in range(WORKERS)))
 
+
+@pytest.mark.timeout(300)
+async def test_a_thousand_resources_that_share_ten_repositories_cause_ten_reads_of_each(server: testhub.Hub) -> None:
+    commits = {server.commit(f"org/draft-{number}", files(DRAFT)) for number in range(REPOSITORIES)}
+    clusters = {
+        f"r{number}": holding(f"r{number}", f"org/draft-{number % REPOSITORIES}") for number in range(RESOURCES)
+    }
+    once = REPOSITORIES + 1  # with the verifier
+    reads = {"revision": once, "resolve": once, "tree": once}
+
+    await pass_over(Operator(server), dict(list(clusters.items())[: RESOURCES // 2]))
+    assert asked(server) == reads
+
+    server.requests.clear()
+    await pass_over(Operator(server), clusters)  # restarted half-way: what isn't pinned is read, once
+    assert asked(server) == reads
+    drafts = Counter(memory.status["resolved"]["draft"]["revision"] for memory in clusters.values())
     assert set(drafts) <= commits
     assert drafts.total() == RESOURCES
-    once = REPOSITORIES + 1  # with the verifier
-    assert asked(server) == {"revision": once, "resolve": once, "tree": once}
+
+    server.requests.clear()
+    await pass_over(Operator(server), clusters)  # restarted: all is pinned
+    assert not server.requests
 
 
 async def test_a_refresh_sees_where_a_branch_is_now_whatever_others_have_just_read(server: testhub.Hub) -> None:
