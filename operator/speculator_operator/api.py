@@ -1503,7 +1503,8 @@ class MemoryEstimate(_Kept):
     required: Count = 0
     """Weights and cache together, in bytes. The engine needs more."""
     least: Count = 0
-    """What of it the engine surely needs: it may share some of the draft's weights, and leave out unused layers."""
+    """What of it the engine surely needs: it may share some of the draft's weights, leave out unused layers, and load
+    weights narrower than they are stored."""
     fitting_tensor: Count | None = None
     """The smallest larger tensor parallel size that would leave room, where this one doesn't."""
     fitting_max_model_len: Count | None = None

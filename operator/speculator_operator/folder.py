@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
+import re
 import stat
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -23,6 +26,8 @@ RETRY_SECONDS = 30.0
 MAX_FILES = 10_000
 #: Of one file of weights, where published ones have some 100 KB.
 MAX_HEADER_BYTES = 16 * 1024 * 1024
+#: Of all files in which numbers are counted: beyond, it would take too long.
+MAX_COUNTED_BYTES = 256 * 1024 * 1024
 #: Of a file's tensors: training changes all of them, and no header.
 SAMPLES = 8
 SAMPLE_BYTES = 64 * 1024
@@ -32,6 +37,8 @@ WEIGHTS = ".safetensors"
 
 #: A safetensors file starts with the length of its header, little-endian, in so many bytes; the header is JSON.
 _LENGTH_BYTES = 8
+#: What a header says of a tensor, as safetensors itself writes it. Others are not counted, and so found to be missing.
+_TENSOR = re.compile(rb'"dtype" ?: ?"([A-Z0-9_]{1,16})" ?, ?"shape" ?: ?\[((?:\d{1,18}(?:, ?\d{1,18}){0,15})?)\]')
 
 
 def read_folder(path: Path | str, uri: str | None = None, *, max_bytes: int = MAX_BYTES) -> Snapshot:
@@ -91,7 +98,7 @@ class _Folder:
                 f"{self._name} can't be read: {words(str(error))}. User {os.getuid()} has to be able to read it.",
                 retry_after=RETRY_SECONDS,
             ) from error
-        return Snapshot(uri, revision, config, files)
+        return Snapshot(uri, revision, config, files, self._parameters(files))
 
     def _files(self) -> dict[str, int]:
         files: dict[str, int] = {}
@@ -169,20 +176,42 @@ class _Folder:
     def _told_by(self, name: str, size: int) -> Iterator[bytes]:
         """The header of a file of weights, with its length before it, and samples of what follows."""
         with self._opened(name) as file:
-            start = file.read(_LENGTH_BYTES)
-            length = int.from_bytes(start, "little")
-            if len(start) < _LENGTH_BYTES or not 2 <= length <= size - _LENGTH_BYTES:
-                raise self._malformed(name, "doesn't start with the length of a header, or is cut off")
-            if length > MAX_HEADER_BYTES:
-                raise self._malformed(name, f"has a header of more than {MAX_HEADER_BYTES} bytes")
-            header = file.read(length)
-            if len(header) < length:
-                raise self._malformed(name, "is cut off")
-            yield start + header
-            span = max(size - _LENGTH_BYTES - length - SAMPLE_BYTES, 0)
+            header = self._header(file, name, size)
+            yield header
+            span = max(size - len(header) - SAMPLE_BYTES, 0)
             for number in range(SAMPLES):
-                file.seek(_LENGTH_BYTES + length + span * number // (SAMPLES - 1))
+                file.seek(len(header) + span * number // (SAMPLES - 1))
                 yield file.read(SAMPLE_BYTES)
+
+    def _header(self, file: BinaryIO, name: str, size: int) -> bytes:
+        start = file.read(_LENGTH_BYTES)
+        length = int.from_bytes(start, "little")
+        if len(start) < _LENGTH_BYTES or not 2 <= length <= size - _LENGTH_BYTES:
+            raise self._malformed(name, "doesn't start with the length of a header, or is cut off")
+        if length > MAX_HEADER_BYTES:
+            raise self._malformed(name, f"has a header of more than {MAX_HEADER_BYTES} bytes")
+        header = file.read(length)
+        if len(header) < length:
+            raise self._malformed(name, "is cut off")
+        return start + header
+
+    def _parameters(self, files: Mapping[str, int]) -> dict[str, int] | None:
+        """How many numbers of each type the weights hold, by their headers; None where those don't say."""
+        counts: Counter[str] = Counter()
+        left = MAX_COUNTED_BYTES
+        for name, size in safetensors(files).items():
+            try:
+                with self._opened(name) as file:
+                    header = self._header(file, name, size)
+            except (Refused, OSError):
+                return None
+            left -= len(header)
+            if left < 0:
+                return None
+            for tensor in _TENSOR.finditer(header):
+                kind, shape = tensor.groups()
+                counts[kind.decode()] += math.prod(map(int, shape.split(b","))) if shape else 1
+        return dict(counts) if 0 < counts.total() < 2**63 else None
 
     def _unsafe(self, name: str, what: str, remedy: str) -> Refused:
         return Refused(Reason.FOLDER_UNSAFE, f"{quoted(name)} in {self._name} {what}. {remedy}.")

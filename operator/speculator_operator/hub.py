@@ -1,10 +1,10 @@
 """Reads what is to be known of a model from the hub, pinned to a commit, and fetches it: the adapter for the hub.
 
-Three requests: the revision's commit, then *at that commit* ``config.json`` and the list of files, so that a branch
-that moves in between changes nothing. They are made here, with ``huggingface_hub``'s addresses and names, because its
-own calls can't be bounded: they read bodies whole, keep files on disk, and sleep for as long as a 429 asks (up to five
-times). Here one deadline covers everything, bytes are counted as they come, also those of redirects, nothing is
-retried, and a read that is given up holds neither a thread nor a connection.
+Four requests: the revision's commit, then *at that commit* ``config.json``, the list of files and what type the weights
+are of, so that a branch that moves in between changes nothing. They are made here, with ``huggingface_hub``'s addresses
+and names, because its own calls can't be bounded: they read bodies whole, keep files on disk, and sleep for as long as
+a 429 asks (up to five times). Here one deadline covers everything, bytes are counted as they come, also those of
+redirects, nothing is retried, and a read that is given up holds neither a thread nor a connection.
 
 Reads of the same thing at the same time are one, and what a commit holds is not read again. In memory there are at most
 ``MAX_READS`` bodies that are being read (4 MiB each; how much one may hold is bounded, too), ``KEPT_BYTES`` of what
@@ -62,6 +62,7 @@ MAX_REDIRECTS = 5
 MAX_REDIRECT_BYTES = 64 * 1024
 MAX_QUERY = 4096
 MAX_FILE_BYTES = 2**63 - 1
+MAX_DTYPES = 32
 CHUNK_BYTES = 1024 * 1024
 RETRY_SECONDS = 30.0
 THROTTLED_SECONDS = 60.0
@@ -75,6 +76,7 @@ KEPT_BYTES = 16 * 1024 * 1024
 _REPOSITORY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,95}(/[A-Za-z0-9_][A-Za-z0-9._-]{0,95})?")
 _REVISION = re.compile(r"(?!.*\.\.)(?!\.)[^\x00-\x20\x7f~^:?*\[\\]{1,255}")
 _TOKEN = re.compile(r"[\x21-\x7e]{8,4096}")
+_DTYPE = re.compile(r"[A-Z0-9_]{1,16}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _HEADERS = {"User-Agent": "speculator-operator", "Accept-Encoding": "identity"}
 _WANTS_TOKEN = "set spec.model.tokenSecretRef to a Secret with an access token (used for both models)"  # noqa: S105 - words
@@ -125,10 +127,12 @@ class _File:
 
 @dataclass(frozen=True)
 class _Contents:
-    """What a commit holds: the body of its config, and the sizes of its files by name, as JSON (None: not listed)."""
+    """What a commit holds: the body of its config, the sizes of its files by name, as JSON (None: not listed), and how
+    many numbers of each type its weights have (None: not told)."""
 
     config: bytes
     files: bytes | None
+    parameters: Mapping[str, int] | None
 
     @property
     def size(self) -> int:
@@ -136,7 +140,8 @@ class _Contents:
 
     def snapshot(self, uri: str, commit: str) -> Snapshot:
         files = None if self.files is None else json.loads(self.files)
-        return Snapshot(uri=uri, revision=commit, config=parsed(self.config, _at(uri, commit)), files=files)
+        config = parsed(self.config, _at(uri, commit))
+        return Snapshot(uri=uri, revision=commit, config=config, files=files, parameters=self.parameters)
 
 
 class Hub:
@@ -326,7 +331,11 @@ class Hub:
         return commit
 
     async def _read_commit(self, client: httpx2.AsyncClient, uri: str, commit: str) -> _Contents:
-        contents = _Contents(await self._config(client, uri, commit), await self._files(client, uri, commit))
+        contents = _Contents(
+            await self._config(client, uri, commit),
+            await self._files(client, uri, commit),
+            await self._parameters(client, uri, commit),
+        )
         self._contents.put((uri, commit), contents, contents.size)
         return contents
 
@@ -349,6 +358,23 @@ class Hub:
         """The sizes of the root's files by name, as JSON; None where a mirror knows no lists."""
         listed = await self._list(client, uri, commit)
         return None if listed is None else json.dumps({name: file.size for name, file in listed.items()}).encode()
+
+    async def _parameters(self, client: httpx2.AsyncClient, uri: str, commit: str) -> Mapping[str, int] | None:
+        """How many numbers of each type the safetensors files hold, as ``SafeTensorsInfo`` in hf_api.py has it; None
+        where the hub doesn't say, or a mirror doesn't know the question."""
+        url = f"{self.endpoint}/api/models/{uri}/revision/{commit}?expand=safetensors"
+        try:
+            information = parsed((await self._get(client, url, self.max_bytes)).body, uri)
+        except (Refused, _TooLarge):
+            return None
+        except _Declined as declined:
+            if declined.status == httpx2.codes.TOO_MANY_REQUESTS or declined.status >= 500:
+                raise
+            return None
+        match information.get("safetensors"):
+            case {"parameters": dict(parameters)} if 0 < len(parameters) <= MAX_DTYPES:
+                return parameters if all(map(_is_count, parameters.items())) else None
+        return None
 
     async def _list(self, client: httpx2.AsyncClient, uri: str, commit: str) -> dict[str, _File] | None:
         """The root's files by name; None where a mirror knows no lists."""
@@ -552,6 +578,11 @@ def _listed(body: bytes) -> dict[str, _File]:
             case _:
                 raise strange
     return files
+
+
+def _is_count(item: tuple[str, object]) -> bool:
+    name, count = item
+    return _DTYPE.fullmatch(name) is not None and type(count) is int and 0 <= count <= MAX_FILE_BYTES
 
 
 def _sha256(lfs: object) -> str | None:

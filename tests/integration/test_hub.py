@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import re
 import threading
 import time
@@ -64,10 +65,14 @@ async def failure(hub: Hub, uri: str = REPO, revision: str | None = None) -> Ope
     return raised.value
 
 
+BYTES = {"BF16": 2, "F32": 4, "I64": 8}
+
+
 def asked(server: testhub.Hub) -> Counter[str]:
     """How often the hub was asked for what."""
-    found = (re.search(r"/(revision|tree|resolve)/", request.path) for request in server.requests)
-    return Counter(match[1] for match in found if match)
+    paths = (request.path for request in server.requests)
+    found = (re.search(r"/(revision|tree|resolve)/[^?]*(?:\?expand=(safetensors))?", path) for path in paths)
+    return Counter(match[2] or match[1] for match in found if match)
 
 
 async def until_asked(server: testhub.Hub, what: str) -> None:
@@ -97,7 +102,7 @@ async def test_a_branch_that_moves_between_the_two_requests_changes_nothing(serv
     before = server.commit(REPO, {"config.json": b'{"age": "before"}'})
 
     def move(request: testhub.Request) -> None:
-        if "/revision/" in request.path:
+        if "/revision/main" in request.path:
             server.commit(REPO, {"config.json": b'{"age": "after"}'})
 
     server.observe = move
@@ -107,6 +112,7 @@ async def test_a_branch_that_moves_between_the_two_requests_changes_nothing(serv
     assert [request.path for request in server.requests][1:] == [
         f"/{REPO}/resolve/{before}/config.json",
         f"/api/models/{REPO}/tree/{before}",
+        f"/api/models/{REPO}/revision/{before}?expand=safetensors",
     ]
 
 
@@ -125,6 +131,73 @@ async def test_the_roots_files_are_listed_with_their_sizes_from_all_pages(server
     sizes = {name: len(content) for name, content in {**FILES, **weights}.items()}
     assert snapshot.files == sizes
     assert asked(server)["tree"] == 4
+
+
+def weights(**tensors: tuple[str, list[int]]) -> bytes:
+    """A safetensors file with such tensors, all of zeros."""
+    described, end = {}, 0
+    for name, (kind, shape) in tensors.items():
+        start, end = end, end + math.prod(shape) * BYTES[kind]
+        described[name] = {"dtype": kind, "shape": shape, "data_offsets": [start, end]}
+    header = json.dumps({"__metadata__": {"format": "pt"}, **described}).encode()
+    return len(header).to_bytes(8, "little") + header + bytes(end)
+
+
+async def test_what_types_the_weights_are_of_is_known_if_the_hub_says_it(server: testhub.Hub) -> None:
+    one = weights(a=("BF16", [4, 2]), b=("I64", []))
+    other = weights(c=("F32", [3]), d=("BF16", [5]))
+    index = {"weight_map": {"a": "one.safetensors", "b": "one.safetensors", "c": "other.safetensors"}}
+    commit = server.commit(
+        REPO,
+        {
+            **FILES,
+            "one.safetensors": one,
+            "other.safetensors": other,
+            "model.safetensors.index.json": json.dumps(index).encode(),
+        },
+    )
+    hub = client(server)
+    snapshot = await hub.read(MODEL)
+    assert snapshot.parameters == {"BF16": 13, "I64": 1, "F32": 3}
+    assert (await hub.read(MODEL.at(commit))).parameters == snapshot.parameters
+
+    server.commit(REPO, FILES)
+    assert (await hub.read(MODEL)).parameters is None
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"[]",
+        b'{"sha": "a"}',
+        b'{"safetensors": {"total": 3}}',
+        b'{"safetensors": {"parameters": {}}}',
+        b'{"safetensors": {"parameters": {"F32": -1}}}',
+        b'{"safetensors": {"parameters": {"F32": 1.5}}}',
+        b'{"safetensors": {"parameters": {"a name that no type has": 1}}}',
+    ],
+)
+async def test_a_hub_that_says_it_in_other_words_has_not_said_it(server: testhub.Hub, body: bytes) -> None:
+    commit = server.commit(REPO, FILES)
+
+    def replace(request: testhub.Request) -> None:
+        if "/tree/" in request.path:
+            server.fail(REPO, "replaced", on="api", body=body)
+
+    server.observe = replace
+    snapshot = await client(server).read(MODEL.at(commit))
+    assert (snapshot.config, snapshot.parameters) == (CONFIG, None)
+
+
+async def test_a_hub_that_limits_that_question_is_asked_again_later(server: testhub.Hub) -> None:
+    commit = server.commit(REPO, FILES)
+
+    def limit(request: testhub.Request) -> None:
+        if "/tree/" in request.path:
+            server.fail(REPO, "throttled", on="api")
+
+    server.observe = limit
+    assert (await failure(client(server), revision=commit)).reason == "HubThrottled"
 
 
 async def test_a_mirror_that_lists_nothing_is_read_without(server: testhub.Hub) -> None:
@@ -155,7 +228,7 @@ async def test_the_next_page_is_asked_for_at_the_hub_wherever_a_link_points(
     snapshot = await client(server, token=TOKEN).read(MODEL.at(commit))
 
     assert snapshot.files == {"a": 1}
-    assert server.requests[-1].path == f"/api/models/{REPO}/tree/{commit}?cursor=2"
+    assert server.requests[-2].path == f"/api/models/{REPO}/tree/{commit}?cursor=2"
     assert not elsewhere.requests
 
 
@@ -185,7 +258,7 @@ async def test_a_thousand_reads_of_ten_repositories_ask_for_each_thing_once(serv
         snapshots = await asyncio.gather(*reads)
         assert Counter((each.uri, each.revision) for each in snapshots) == dict.fromkeys(commits.items(), 100)
         assert all(each.config == CONFIG for each in snapshots)
-        assert asked(server) == {"revision": 10, "resolve": 10, "tree": 10}
+        assert asked(server) == {"revision": 10, "resolve": 10, "tree": 10, "safetensors": 10}
 
 
 async def test_branches_on_one_commit_share_what_it_holds(server: testhub.Hub) -> None:
@@ -194,7 +267,7 @@ async def test_branches_on_one_commit_share_what_it_holds(server: testhub.Hub) -
     hub = client(server)
     snapshots = await asyncio.gather(*(hub.read(MODEL.at(name)) for name in ("main", "next", commit)))
     assert [each.revision for each in snapshots] == [commit] * 3
-    assert asked(server) == {"revision": 2, "resolve": 1, "tree": 1}
+    assert asked(server) == {"revision": 2, "resolve": 1, "tree": 1, "safetensors": 1}
 
 
 async def test_a_branch_that_has_moved_is_seen_as_soon_as_is_wanted(server: testhub.Hub) -> None:
@@ -221,7 +294,7 @@ async def test_a_commit_is_read_once_however_long_ago(server: testhub.Hub) -> No
     clock.now = 1e9
     assert await hub.read(MODEL) == first
     assert await hub.read(MODEL.at(first.revision)) == first
-    assert asked(server) == {"revision": 2, "resolve": 1, "tree": 1}
+    assert asked(server) == {"revision": 2, "resolve": 1, "tree": 1, "safetensors": 1}
 
 
 async def test_a_reader_that_is_cancelled_takes_nothing_from_the_others(server: testhub.Hub) -> None:
@@ -237,7 +310,7 @@ async def test_a_reader_that_is_cancelled_takes_nothing_from_the_others(server: 
 
     server.mend(REPO)
     assert (await second).config == CONFIG
-    assert asked(server) == {"revision": 1, "resolve": 1, "tree": 1}
+    assert asked(server) == {"revision": 1, "resolve": 1, "tree": 1, "safetensors": 1}
 
 
 async def test_many_readers_of_what_hangs_hold_up_no_other(server: testhub.Hub) -> None:
@@ -301,8 +374,8 @@ async def test_a_token_is_not_sent_to_where_the_hub_leads_to(server: testhub.Hub
     server.fail(REPO, "moved", to=elsewhere.url)
     snapshot = await client(server, token=TOKEN).read(MODEL)
     assert (snapshot.config, len(snapshot.files or ())) == (CONFIG, 2)
-    assert [request.authorization for request in server.requests] == [f"Bearer {TOKEN}"] * 3
-    assert [request.authorization for request in elsewhere.requests] == [None] * 3
+    assert [request.authorization for request in server.requests] == [f"Bearer {TOKEN}"] * 4
+    assert [request.authorization for request in elsewhere.requests] == [None] * 4
 
 
 DENIALS = {
@@ -379,7 +452,7 @@ async def test_the_environment_neither_adds_a_token_nor_takes_the_hub_away(
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     assert (await client(server).read(MODEL)).config == CONFIG
-    assert [request.authorization for request in server.requests] == [None] * 3
+    assert [request.authorization for request in server.requests] == [None] * 4
 
 
 async def test_no_address_is_logged(server: testhub.Hub, caplog: pytest.LogCaptureFixture) -> None:

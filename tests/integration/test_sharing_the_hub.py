@@ -83,8 +83,9 @@ def holding(name: str, uri: str) -> MemoryCluster:
 
 
 def asked(server: testhub.Hub) -> Counter[str]:
-    found = (re.search(r"/(revision|tree|resolve)/", request.path) for request in server.requests)
-    return Counter(match[1] for match in found if match)
+    paths = (request.path for request in server.requests)
+    found = (re.search(r"/(revision|tree|resolve)/[^?]*(?:\?expand=(safetensors))?", path) for path in paths)
+    return Counter(match[2] or match[1] for match in found if match)
 
 
 async def pass_over(operator: Operator, clusters: Mapping[str, MemoryCluster]) -> None:
@@ -106,7 +107,7 @@ async def test_a_thousand_resources_that_share_ten_repositories_cause_ten_reads_
         f"r{number}": holding(f"r{number}", f"org/draft-{number % REPOSITORIES}") for number in range(RESOURCES)
     }
     once = REPOSITORIES + 1  # with the verifier
-    reads = {"revision": once, "resolve": once, "tree": once}
+    reads = {"revision": once, "resolve": once, "tree": once, "safetensors": once}
 
     await pass_over(Operator(server), dict(list(clusters.items())[: RESOURCES // 2]))
     assert asked(server) == reads

@@ -229,6 +229,66 @@ def test_the_pin_is_another_after(change: Callable[[Path], None], claim: Path) -
     assert pin(claim) != before
 
 
+def header(*tensors: tuple[str, list[int]]) -> bytes:
+    described = {
+        str(n): {"dtype": kind, "shape": shape, "data_offsets": [0, 0]} for n, (kind, shape) in enumerate(tensors)
+    }
+    return json.dumps({"__metadata__": {"format": "pt"}, **described}, separators=(",", ":")).encode()
+
+
+@pytest.mark.parametrize(
+    ("files", "parameters"),
+    [
+        (
+            {"model": header(("BF16", [4, 2]), ("I64", []), ("BF16", [3]), ("F8_E4M3", [0, 5]))},
+            {"BF16": 11, "I64": 1, "F8_E4M3": 0},
+        ),
+        (
+            {
+                "model-00001-of-00002": header(("F32", [7])),
+                "model-00002-of-00002": header(("F32", [1, 2, 3])),
+                "consolidated": header(("F32", [13])),
+            },
+            {"F32": 13},
+        ),
+        ({"model": b'{"a": {"dtype": "F16", "shape": [4, 2], "data_offsets": [0, 16]}}'}, {"F16": 8}),
+        ({"model": b'{"a": {"shape": [4, 2], "dtype": "F16", "data_offsets": [0, 16]}}'}, None),
+        ({"model": header(("F32", [2**62, 2]))}, None),
+        ({"model": b"{}"}, None),
+        ({}, None),
+    ],
+    ids=[
+        "several types",
+        "shards, and the same again",
+        "spaces",
+        "in another order",
+        "very many",
+        "no tensors",
+        "no weights",
+    ],
+)
+def test_the_numbers_in_weights_are_counted_by_their_headers(
+    files: dict[str, bytes], parameters: dict[str, int] | None, tmp_path: Path
+) -> None:
+    (tmp_path / "config.json").write_text('{"a": 1}')
+    for name, content in files.items():
+        (tmp_path / f"{name}.safetensors").write_bytes(weights(content))
+    assert read_pinned_folder(tmp_path, CLAIM).parameters == parameters
+    assert read_folder(tmp_path).parameters == parameters
+
+
+def test_what_would_take_too_long_is_not_counted(claim: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (claim / "model.safetensors").write_bytes(weights(header(("F32", [7]))))
+    monkeypatch.setattr("speculator_operator.folder.MAX_COUNTED_BYTES", 20)
+    assert read_pinned_folder(claim, CLAIM).parameters is None
+
+
+def test_weights_on_ones_own_disk_that_are_none_are_not_counted(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"a": 1}')
+    (tmp_path / "model.safetensors").write_bytes(b"version https://git-lfs")
+    assert read_folder(tmp_path).parameters is None
+
+
 def test_what_no_engine_reads_does_not_move_the_pin(claim: Path) -> None:
     before = pin(claim)
     (claim / ".nfs0001").write_text("left by a file server")

@@ -52,8 +52,14 @@ GPT_OSS = {
 }
 
 
-def model(config: Mapping[str, Any], weights: int = 16 * GIB, files: Mapping[str, int] | None = None) -> Snapshot:
-    return Snapshot("org/model", "0" * 40, config, files or {"config.json": 700, "model.safetensors": weights})
+def model(
+    config: Mapping[str, Any],
+    weights: int = 16 * GIB,
+    beside: Mapping[str, int] = NOTHING,
+    parameters: Mapping[str, int] | None = None,
+) -> Snapshot:
+    files = {"config.json": 700, "model.safetensors": weights, **beside}
+    return Snapshot("org/model", "0" * 40, config, files, parameters)
 
 
 def estimated(
@@ -65,11 +71,12 @@ def estimated(
     memory: int | None = 80 * GIB,
     speculative: Mapping[str, Any] | None = None,
     beside: Mapping[str, int] = NOTHING,
+    parameters: Mapping[str, int] | None = None,
     **given: Any,
 ) -> MemoryEstimate:
     defaults: dict[str, Any] = {"tensor": 1, "pipeline": 1, "max_model_len": 1024, "accelerator_memory": memory}
     made = estimate(
-        verifier=model(config, files={"config.json": 700, "model.safetensors": weights, **beside}),
+        verifier=model(config, weights, beside, parameters),
         draft=model(draft, draft_weights) if draft is not None else None,
         speculative={"method": method, **(speculative or {})} if method else None,
         **defaults | given,
@@ -173,24 +180,24 @@ BOTH_EMBEDDINGS = 2 * 151936 * 4096 * 2
 @pytest.mark.parametrize(
     ("case", "verifier", "draft", "least"),
     [
-        pytest.param({}, 16 * GIB, 0, 16 * GIB, id="a verifier"),
-        pytest.param({"tensor": 8}, 16 * GIB, 0, 16 * GIB, id="a verifier that is split"),
+        pytest.param({}, 16 * GIB, 0, 8 * GIB, id="a verifier, whose weights may be stored wider than they are loaded"),
+        pytest.param({"tensor": 8}, 16 * GIB, 0, 8 * GIB, id="a verifier that is split"),
         pytest.param(
-            {"method": "eagle3", "draft": EAGLE3, "draft_weights": 4 * GIB},
+            {"method": "eagle3", "draft": EAGLE3, "draft_weights": 8 * GIB},
             16 * GIB,
-            4 * GIB,
-            20 * GIB - BOTH_EMBEDDINGS,
+            8 * GIB,
+            12 * GIB - BOTH_EMBEDDINGS,
             id="a draft, which may share its embeddings",
         ),
         pytest.param(
             {"method": "eagle3", "draft": {"model_type": "llama"}},
             16 * GIB,
             2 * GIB,
-            16 * GIB,
+            8 * GIB,
             id="a draft that doesn't say how large its embeddings are",
         ),
         pytest.param(
-            {"method": "draft_model", "draft": QWEN3}, 16 * GIB, 2 * GIB, 18 * GIB, id="a draft that shares nothing"
+            {"method": "draft_model", "draft": QWEN3}, 16 * GIB, 2 * GIB, 9 * GIB, id="a draft that shares nothing"
         ),
         pytest.param(
             {"config": QWEN3 | {"torch_dtype": "float32"}}, 8 * GIB, 0, 8 * GIB, id="weights that are loaded as 16 bits"
@@ -211,9 +218,9 @@ BOTH_EMBEDDINGS = 2 * 151936 * 4096 * 2
             id="weights that are stored quantized",
         ),
         pytest.param(
-            {"flags": {"--dtype": "float32"}}, 32 * GIB, 0, 32 * GIB, id="weights of 16 bits that are loaded as 32"
+            {"flags": {"--dtype": "float32"}}, 32 * GIB, 0, 16 * GIB, id="weights of 16 bits that are loaded as 32"
         ),
-        pytest.param({"flags": {"--dtype": "float"}}, 32 * GIB, 0, 32 * GIB, id="the same by another name"),
+        pytest.param({"flags": {"--dtype": "float"}}, 32 * GIB, 0, 16 * GIB, id="the same by another name"),
         pytest.param(
             {"config": QWEN3 | {"torch_dtype": None}, "flags": {"--dtype": "float32"}},
             32 * GIB,
@@ -225,11 +232,11 @@ BOTH_EMBEDDINGS = 2 * 151936 * 4096 * 2
             {"flags": {"--dtype": "float32"}, "method": "eagle3", "draft": EAGLE3},
             32 * GIB,
             4 * GIB,
-            32 * GIB + max(4 * GIB - 2 * BOTH_EMBEDDINGS, 0),
+            16 * GIB + max(2 * GIB - 2 * BOTH_EMBEDDINGS, 0),
             id="a draft that is loaded as 32 bits, its embeddings too",
         ),
         *(
-            pytest.param({"flags": {"--quantization": method}}, 8 * GIB, 0, 8 * GIB, id=f"{method}, of one byte")
+            pytest.param({"flags": {"--quantization": method}}, 8 * GIB, 0, 4 * GIB, id=f"{method}, of one byte")
             for method in ("fp8", "FP8", "fp8_per_block", "mxfp8", "experts_int8", "int8_per_channel_weight_only")
         ),
         pytest.param(
@@ -247,7 +254,7 @@ BOTH_EMBEDDINGS = 2 * 151936 * 4096 * 2
             id="weights of an unknown type that are quantized while loading",
         ),
         *(
-            pytest.param({"flags": flags}, 4 * GIB, 0, 4 * GIB, id=f"{flags}, of half a byte")
+            pytest.param({"flags": flags}, 4 * GIB, 0, 2 * GIB, id=f"{flags}, of half a byte")
             for flags in (
                 {"--quantization": "bitsandbytes"},
                 {"--load-format": "bitsandbytes"},
@@ -255,13 +262,13 @@ BOTH_EMBEDDINGS = 2 * 151936 * 4096 * 2
             )
         ),
         *(
-            pytest.param({"flags": flags}, 16 * GIB, 0, 4 * GIB, id=f"{flags}, of which little is known")
+            pytest.param({"flags": flags}, 16 * GIB, 0, 2 * GIB, id=f"{flags}, of which little is known")
             for flags in (
                 {"--quantization": "torchao"},
                 {"--quantization": "fp8", "--quantization-config": '{"moe": "mxfp4"}'},
             )
         ),
-        pytest.param({"flags": {"--quantization": "None"}}, 16 * GIB, 0, 16 * GIB, id="no quantization, in words"),
+        pytest.param({"flags": {"--quantization": "None"}}, 16 * GIB, 0, 8 * GIB, id="no quantization, in words"),
         pytest.param(
             {"flags": {"--quantization": "modelopt"}, "beside": {"hf_quant_config.json": 300}},
             16 * GIB,
@@ -273,19 +280,17 @@ BOTH_EMBEDDINGS = 2 * 151936 * 4096 * 2
             {"flags": {"--quantization": "fp8"}, "method": "draft_model", "draft": QWEN3},
             8 * GIB,
             2 * GIB,
-            10 * GIB,
+            5 * GIB,
             id="a draft, which is not quantized with its verifier",
         ),
         pytest.param(
             {"method": "draft_model", "draft": QWEN3, "speculative": {"quantization": "fp8"}},
             16 * GIB,
             GIB,
-            17 * GIB,
+            8 * GIB + GIB // 2,
             id="a draft that is quantized",
         ),
-        pytest.param(
-            {"flags": {"--cpu-offload-gb": "4"}, "tensor": 2}, 8 * GIB, 0, 8 * GIB, id="weights kept elsewhere"
-        ),
+        pytest.param({"flags": {"--cpu-offload-gb": "4"}, "tensor": 2}, 8 * GIB, 0, 0, id="weights kept elsewhere"),
         pytest.param({"flags": {"--cpu-offload-gb": "999"}}, 0, 0, 0, id="all weights kept elsewhere"),
         pytest.param(
             {"flags": {"--language-model-only": ""}}, 16 * GIB, 0, 0, id="weights of which some aren't loaded"
@@ -303,6 +308,49 @@ BOTH_EMBEDDINGS = 2 * 151936 * 4096 * 2
 def test_weights(case: dict[str, Any], verifier: int, draft: int, least: int) -> None:
     made = estimated(**case, max_model_len=None)
     assert (made.verifier_weights, made.draft_weights, made.least) == (verifier, draft, least)
+
+
+@pytest.mark.parametrize(
+    ("case", "verifier", "least"),
+    [
+        pytest.param({"parameters": {"BF16": 8 * GIB}}, 16 * GIB, 16 * GIB, id="as the config says"),
+        pytest.param({"parameters": {"F32": 4 * GIB}}, 8 * GIB, 8 * GIB, id="wider than the config says"),
+        pytest.param(
+            {"config": QWEN3 | {"torch_dtype": "float32"}, "parameters": {"BF16": 8 * GIB}},
+            16 * GIB,
+            16 * GIB,
+            id="narrower than the config says",
+        ),
+        pytest.param(
+            {"config": QWEN3 | {"torch_dtype": None}, "parameters": {"F32": 3 * GIB, "F16": 2 * GIB - 2**19}},
+            10 * GIB - 2**20,
+            10 * GIB - 2**20,
+            id="of several types, beside a header",
+        ),
+        pytest.param({"parameters": {"F8_E4M3": 15 * GIB, "I8": GIB}}, 31 * GIB, 31 * GIB, id="beside other numbers"),
+        pytest.param(
+            {"parameters": {"F32": 4 * GIB}, "flags": {"--quantization": "fp8"}},
+            4 * GIB,
+            4 * GIB,
+            id="quantized while they are loaded",
+        ),
+        pytest.param(
+            {"parameters": {"F32": 4 * GIB}, "flags": {"--dtype": "float32"}}, 16 * GIB, 16 * GIB, id="loaded as stored"
+        ),
+        pytest.param(
+            {"config": QWEN3 | {"quantization_config": {"quant_method": "awq"}}, "parameters": {"I32": 4 * GIB}},
+            16 * GIB,
+            16 * GIB,
+            id="stored quantized",
+        ),
+        pytest.param({"parameters": {"F32": GIB}}, 16 * GIB, 8 * GIB, id="in fewer numbers than the files hold"),
+        pytest.param({"parameters": {"F32": 5 * GIB}}, 16 * GIB, 8 * GIB, id="in more numbers than the files hold"),
+        pytest.param({"parameters": {"F4": 32 * GIB}}, 16 * GIB, 8 * GIB, id="of a type that isn't known"),
+    ],
+)
+def test_weights_whose_numbers_were_counted(case: dict[str, Any], verifier: int, least: int) -> None:
+    made = estimated(**case, max_model_len=None)
+    assert (made.verifier_weights, made.least) == (verifier, least)
 
 
 @pytest.mark.parametrize(
@@ -380,6 +428,10 @@ def test_the_summary_has_the_numbers() -> None:
         " of 147.20 GiB (2 x 80.00 GiB x 0.92)"
     )
     assert "it isn't known how much" in estimated(memory=None).summary
+    assert estimated(memory=16 * GIB).summary.endswith(
+        "x 0.92); 8.14 GiB if weights are stored wider than they are loaded, shared, or left out"
+    )
+    assert estimated(memory=16 * GIB, parameters={"BF16": 8 * GIB}).summary.endswith("x 0.92)")
 
 
 @pytest.mark.parametrize(
@@ -495,6 +547,7 @@ FLAGS = st.dictionaries(
     sizes=SIZES,
     method=st.sampled_from(METHODS) | st.none(),
     flags=FLAGS,
+    parameters=st.none() | st.dictionaries(st.sampled_from(["BF16", "F32", "I8", "X"]), st.integers(0, 2**63)),
     length=st.none() | st.integers(-1, 2**70),
     memory=st.none() | st.integers(0, 2**60),
 )
@@ -505,11 +558,12 @@ def test_whatever_configs_hold_an_estimate_is_made_or_none(
     sizes: dict[str, int],
     method: str | None,
     flags: dict[str, str],
+    parameters: dict[str, int] | None,
     length: int | None,
     memory: int | None,
 ) -> None:
     made = estimate(
-        verifier=Snapshot("org/model", None, verifier | more, sizes),
+        verifier=Snapshot("org/model", None, verifier | more, sizes, parameters),
         draft=Snapshot("org/draft", None, draft | more, sizes) if draft is not None else None,
         speculative={"method": method, "kv_cache_dtype": "fp8"} if method else None,
         tensor=4,

@@ -35,9 +35,12 @@ def test_a_published_config_gets_through_whole(path: Path) -> None:
     assert heard(snapshot) == snapshot
 
 
+@pytest.mark.parametrize("parameters", [None, {"BF16": 8_030_261_248, "F32": 1}])
 @pytest.mark.parametrize("files", [None, {}, {"a.safetensors": 1}])
-def test_all_that_a_snapshot_may_hold_gets_through(files: dict[str, int] | None) -> None:
-    snapshot = Snapshot("pvc://models/a", DIGEST, CONFIG, files)
+def test_all_that_a_snapshot_may_hold_gets_through(
+    files: dict[str, int] | None, parameters: dict[str, int] | None
+) -> None:
+    snapshot = Snapshot("pvc://models/a", DIGEST, CONFIG, files, parameters)
     assert heard(snapshot) == snapshot
 
 
@@ -58,7 +61,9 @@ def test_what_is_there_of_many_shards_gets_through_and_what_they_have_in_all(
     present = shards(count, without=without)
     files = {**present, "config.json": 1700, "hf_quant_config.json": 300, "README.md": 5}
     quantization = {"quant_method": "modelopt", "ignore": [f"layer.{n * 7919 % 104729}" for n in range(ignored)]}
-    snapshot = heard(Snapshot("pvc://models/a", DIGEST, {**CONFIG, "quantization_config": quantization}, files))
+    config = {**CONFIG, "quantization_config": quantization}
+    snapshot = heard(Snapshot("pvc://models/a", DIGEST, config, files, {"F8_E4M3": 7}))
+    assert snapshot.parameters == {"F8_E4M3": 7}
     assert snapshot.files is not None
     assert weight_files.missing_shards(snapshot.files) == weight_files.missing_shards(files)
     weights = weight_files.safetensors(snapshot.files)
@@ -156,6 +161,8 @@ FORGED: dict[str, Any] = {
     "no shards of some bytes": {**SUMMED, "shards": [["a.safetensors", 0, 1]]},
     "more shards than there are": {**SUMMED, "shards": [["a-00001-of-00002.safetensors", 10**9, 1]]},
     "no files": {key: SAID[key] for key in ("uri", "revision", "config")},
+    "parameters in a list": {**SAID, "parameters": [1]},
+    "parameters in words": {**SAID, "parameters": {"BF16": "many"}},
     "a config that is a list": {**SAID, "config": []},
     "a flag for a model": {**SAID, "uri": "--config=/x"},
     "another claim": {**SAID, "uri": "pvc://other/a"},

@@ -122,6 +122,11 @@ def test_the_library_downloads_a_sample_whole(samples: tuple[Hub, dict[str, str]
 def test_the_library_reads_weights_headers_by_range(samples: tuple[Hub, dict[str, str]]) -> None:
     metadata = api(samples[0]).get_safetensors_metadata("tiny/llama")
     assert metadata.parameter_count["BF16"] > 100_000
+    told = api(samples[0]).model_info("tiny/llama", expand=["safetensors"])
+    assert told.safetensors is not None
+    assert told.safetensors.parameters == metadata.parameter_count
+    assert told.safetensors.total == sum(metadata.parameter_count.values())
+    assert told.sha is None, "nothing but what was asked for"
 
 
 def test_trees_come_in_pages(samples: tuple[Hub, dict[str, str]]) -> None:

@@ -13,12 +13,13 @@ from __future__ import annotations
 import hashlib
 import http.server
 import json
+import math
 import re
 import socket
 import socketserver
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from email.message import Message
@@ -315,7 +316,10 @@ class Hub:
         if verb == "paths-info":
             wanted = _wanted_paths(headers, body) if method == "POST" else []
             return repo, part, _json([snapshot[each].info(each) for each in wanted if each in snapshot])
-        return repo, part, _json(_model_info(repo, sha, snapshot, repository))
+        information = _model_info(repo, sha, snapshot, repository)
+        if expand := parse_qs(url.query).get("expand"):
+            information = {key: information[key] for key in ("_id", "id", *expand) if key in information}
+        return repo, part, _json(information)
 
     def _tree(
         self, snapshot: dict[str, _File], sha: str, under: str, here: str, query: dict[str, list[str]]
@@ -417,7 +421,25 @@ def _model_info(repo: str, sha: str, snapshot: dict[str, _File], repository: _Re
         "tags": [],
         "spaces": [],
         "siblings": [{"rfilename": path} for path in snapshot],
+        **({"safetensors": counted} if (counted := _safetensors(snapshot)) else {}),
     }
+
+
+def _safetensors(snapshot: dict[str, _File]) -> dict[str, Any] | None:
+    """What the public hub reads out of the headers of ``model.safetensors``, or of the shards that an index names."""
+    index = snapshot.get("model.safetensors.index.json")
+    parameters: Counter[str] = Counter()
+    try:
+        names = set(json.loads(index.content)["weight_map"].values()) if index else {"model.safetensors"}
+        for name in names:
+            content = snapshot[name].content
+            header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+            for tensor, described in header.items():
+                if tensor != "__metadata__":
+                    parameters[described["dtype"]] += math.prod(described["shape"])
+    except (ValueError, LookupError, TypeError, AttributeError):
+        return None
+    return {"parameters": dict(parameters), "total": parameters.total()}
 
 
 def _wanted_paths(headers: Message, body: bytes) -> list[str]:

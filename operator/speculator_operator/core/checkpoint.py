@@ -30,13 +30,15 @@ class Snapshot:
 
     ``revision`` is what it is pinned to: the hub's commit, or of a claim and of object storage a digest of what was
     read (``sha256:...``); a local folder has none. ``files`` are the names and the sizes, in bytes, of the files beside
-    ``config.json``; None where they weren't listed.
+    ``config.json``; None where they weren't listed. ``parameters`` are how many numbers of each type the safetensors
+    files among them hold, by safetensors' names (``BF16``); None where that isn't known.
     """
 
     uri: str
     revision: str | None
     config: Mapping[str, Any]
     files: Mapping[str, int] | None = None
+    parameters: Mapping[str, int] | None = None
 
 
 @dataclass(frozen=True)

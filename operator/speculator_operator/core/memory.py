@@ -1,6 +1,6 @@
 """Weights and key-value cache -> what the engine needs of the accelerators' memory, and what would fit.
 
-Counted are the weights as they are stored, and the cache of one request of the longest length: the engine refuses to
+Counted are the weights as they are loaded, and the cache of one request of the longest length: the engine refuses to
 start with less. Activations, graphs and the runtime itself come on top. ``required`` is what is counted; ``least``
 leaves out of it what the engine may do without, and only that is held against a verdict. Paths in comments are vLLM's,
 read in 0.32.0.
@@ -59,6 +59,23 @@ _STORED_BYTES: Mapping[str, int] = {
     **dict.fromkeys(("float32", "float"), 4),
     **dict.fromkeys(("float64", "double"), 8),
 }
+#: Where nothing says how the numbers of weights are stored, they may have so many bytes.
+_WIDEST_STORED = 4
+#: Bytes of a number, by its type's name in safetensors' headers. Source: ``Dtype`` in safetensors.
+_FLOAT_BYTES: Mapping[str, int] = {
+    "F64": 8,
+    "F32": 4,
+    **dict.fromkeys(("F16", "BF16"), 2),
+    **dict.fromkeys(("F8_E4M3", "F8_E5M2"), 1),
+}
+_OTHER_BYTES: Mapping[str, int] = {
+    **dict.fromkeys(("I64", "U64"), 8),
+    **dict.fromkeys(("I32", "U32"), 4),
+    **dict.fromkeys(("I16", "U16"), 2),
+    **dict.fromkeys(("I8", "U8", "BOOL"), 1),
+}
+#: Of a file of weights, at most, where published ones have some 100 KB.
+_HEADER_BYTES = 2**20
 #: It may ask for a quantized cache, and isn't read.
 _SAYS_OF_CACHE = "hf_quant_config.json"
 #: Beside a config.json, these say that the weights are stored quantized. Source: ``get_config_filenames`` of the
@@ -254,7 +271,8 @@ class _Plan:
     def _loaded(self, model: Snapshot, config: Config, quantization: str) -> _Weights:
         """``quantization`` is the method by which weights are quantized while they are loaded, empty for none."""
         files = model.files or {}
-        stored = sum((weight_files.safetensors(files) or weight_files.unpickled(files)).values())
+        weights = weight_files.safetensors(files) or weight_files.unpickled(files)
+        stored = sum(weights.values())
         if quantized(config) or any(name in files for name in QUANTIZED_BY):
             return _Weights(stored, stored)
         # Loaded as 16 bits, unless told otherwise: `_resolve_auto_dtype` in config/model.py.
@@ -262,9 +280,12 @@ class _Plan:
         kept = least = _WEIGHT_BYTES.get(quantization, loaded)
         if quantization and quantization not in _WEIGHT_BYTES:
             least = _FEWEST_WEIGHT_BYTES
-        of_each = _STORED_BYTES.get(stored_dtype(config) or stored_dtype(draft_layers(config)))
-        likely, widest = (of_each, of_each) if of_each else (2, 4)
-        return _Weights(int(stored * kept / likely), int(stored * least / widest))
+        if counted := _counted(model.parameters, weights):
+            numbers, others = counted
+            return _Weights(int(numbers * kept) + others, int(numbers * least) + others)
+        # The config's type is the engine's to compute with; what a training has stored may be wider.
+        likely = _STORED_BYTES.get(stored_dtype(config) or stored_dtype(draft_layers(config)), 2)
+        return _Weights(int(stored * kept / likely), int(stored * least / max(likely, _WIDEST_STORED)))
 
     def _layers_left_out(self, loaded: int) -> int:
         """Layers for multi-token prediction are stored with the verifier, and loaded where that is the method."""
@@ -385,6 +406,19 @@ def _by_windows(layer: Config, layers: int, of_a_layer: Fraction) -> _Cache | No
     return _Cache(whole * of_a_layer, ((window, sliding * of_a_layer),) if sliding and window else ())
 
 
+def _counted(parameters: Mapping[str, int] | None, weights: Mapping[str, int]) -> tuple[int, int] | None:
+    """How many floating-point numbers there are in files of weights, and the bytes of all else; None where that isn't
+    known, or was counted in other files than these."""
+    if parameters is None or not parameters.keys() <= _FLOAT_BYTES.keys() | _OTHER_BYTES.keys():
+        return None
+    floats = {name: count for name, count in parameters.items() if name in _FLOAT_BYTES}
+    others = sum(count * _OTHER_BYTES[name] for name, count in parameters.items() if name in _OTHER_BYTES)
+    content = sum(count * _FLOAT_BYTES[name] for name, count in floats.items()) + others
+    if not 0 <= sum(weights.values()) - content <= len(weights) * _HEADER_BYTES:
+        return None
+    return sum(floats.values()), others
+
+
 def _quantized_cache(config: Config) -> str | None:
     """The type of the cache that a checkpoint asks for; the narrowest where it isn't understood, None for no wish.
 
@@ -436,7 +470,10 @@ def _summary(made: MemoryEstimate) -> str:
     if made.available is None or made.accelerator_memory is None:
         return f"{needed}; it isn't known how much the accelerators have"
     have = f"{made.accelerators} x {_shown(made.accelerator_memory)} x {made.utilization}"
-    return f"{needed} of {_shown(made.available)} ({have})"
+    told = f"{needed} of {_shown(made.available)} ({have})"
+    if made.least <= made.available < made.required:
+        told += f"; {_shown(made.least)} if weights are stored wider than they are loaded, shared, or left out"
+    return told
 
 
 def _shown(value: int) -> str:

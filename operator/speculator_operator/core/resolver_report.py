@@ -75,7 +75,7 @@ def unpacked(text: str, reference: Reference) -> Snapshot:
             moved = pin.fullmatch(reference.revision or "") and revision != reference.revision
             if uri != reference.uri or moved or not pin.fullmatch(revision):
                 raise ValueError("it is of something else than was asked for")
-            return Snapshot(uri, revision, config, _files(told))
+            return Snapshot(uri, revision, config, _files(told), _parameters(told.get("parameters")))
     raise ValueError("the report says nothing that is known")
 
 
@@ -83,7 +83,7 @@ def _documents(outcome: Snapshot | OperatorError) -> Iterator[dict[str, Any]]:
     """Ways to say it, the fullest first, and a short one last."""
     match outcome:
         case Snapshot():
-            whole = {"uri": outcome.uri, "revision": outcome.revision}
+            whole = {"uri": outcome.uri, "revision": outcome.revision, "parameters": outcome.parameters}
             slim = without_details(outcome.config)
             yield {**whole, "config": outcome.config, "files": outcome.files}
             yield {**whole, "config": slim, "files": outcome.files}
@@ -161,6 +161,15 @@ def _files(told: Mapping[str, Any]) -> dict[str, int] | None:
         case {"shards": list(shards), "beside": dict(beside)} if all(map(_is_size, beside.values())):
             return beside | weight_files.spelled_out(map(_run, shards))
     raise ValueError("its files are no sizes")
+
+
+def _parameters(told: object) -> dict[str, int] | None:
+    match told:
+        case None:
+            return None
+        case dict() if all(map(_is_size, told.values())):
+            return told
+    raise ValueError("its parameters are no numbers")
 
 
 def _run(shards: object) -> tuple[str, int, int]:
