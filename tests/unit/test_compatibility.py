@@ -881,6 +881,7 @@ SHARDS = {"model-00001-of-00002.safetensors": 4096, "model-00002-of-00002.safete
     [
         pytest.param(None, False, [], id="files that were not listed"),
         pytest.param(SHARDS, False, [], id="shards"),
+        pytest.param({"model-00000-of-00001.safetensors": 4096}, False, [], id="shards that are counted from 0"),
         pytest.param(
             SHARDS | {"model-00001-of-00007.safetensors": 4096}, False, [], id="shards, and one of a set that was there"
         ),

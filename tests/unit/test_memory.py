@@ -502,6 +502,12 @@ def test_the_files_that_hold_the_model_once_are_counted(files: dict[str, int], c
             id="one of a set of another name",
         ),
         pytest.param(["model-00002-of-00002.safetensors"], ["model-00001-of-00002.safetensors"], id="the first"),
+        pytest.param(["model-00000-of-00001.safetensors"], [], id="none of a set that is counted from 0"),
+        pytest.param(
+            ["model-00000-of-00003.safetensors", "model-00002-of-00003.safetensors"],
+            ["model-00001-of-00003.safetensors"],
+            id="one of a set that is counted from 0",
+        ),
         pytest.param(
             ["model-00001-of-99999.safetensors"],
             [f"model-0000{number}-of-99999.safetensors" for number in (2, 3, 4)],

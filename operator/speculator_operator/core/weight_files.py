@@ -30,7 +30,7 @@ _PICKLED_AND_READ = (".bin", ".pt")
 
 @dataclass(frozen=True)
 class _Set:
-    """Shards of one model: their names by number, of ``last`` that there should be."""
+    """Shards of one model: their names by number, of ``last`` that there should be, counted from 1, or from 0 by some."""
 
     prefix: str
     last: str
@@ -38,7 +38,8 @@ class _Set:
     names: Mapping[int, str]
 
     def missing(self) -> Iterator[str]:
-        for number in range(1, int(self.last) + 1):
+        first = 0 if 0 in self.names else 1
+        for number in range(first, first + int(self.last)):
             if number not in self.names:
                 yield f"{self.prefix}-{number:0{self.width}}-of-{self.last}.safetensors"
 
