@@ -288,7 +288,7 @@ def _speculative_config(
         overrides=overrides,
         tensor=request.serving.tensor,
         max_model_len=request.arguments.max_model_len
-        or compatibility.context_length(models.verifier.config, engine_version=request.version),
+        or compatibility.default_length(models.verifier.config, engine_version=request.version),
         version=request.version,
         verifier=None if models.verifier is _UNREAD else _identity(models.verifier),
         cache=spec.cache,

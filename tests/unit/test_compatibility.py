@@ -13,6 +13,7 @@ from speculator_operator.api import Finding, MemoryEstimate, Reason, Severity
 from speculator_operator.core.checkpoint import Snapshot, read_recipe
 from speculator_operator.core.compatibility import context_length, findings, served_length
 from speculator_operator.core.engine_args import fields_from, flags_of, parse_args
+from speculator_operator.core.model_config import NOTHING
 from tests.support.configs import CONFIG, JSON, METHODS, YARN, load
 
 QWEN3 = "regular-qwen3-8b"
@@ -375,6 +376,21 @@ GLM = {
     "num_hidden_layers": 46,
     "num_nextn_predict_layers": 1,
 }
+GEMMA3 = {
+    "architectures": ["Gemma3ForConditionalGeneration"],
+    "model_type": "gemma3",
+    "text_config": {"max_position_embeddings": 131072, "rope_scaling": {"rope_type": "linear", "factor": 8.0}},
+}
+PHI3 = {
+    "architectures": ["Phi3ForCausalLM"],
+    "model_type": "phi3",
+    "hidden_size": 4096,
+    "num_hidden_layers": 32,
+    "vocab_size": 151936,
+    "max_position_embeddings": 131072,
+    "original_max_position_embeddings": 4096,
+    "rope_scaling": {"type": "longrope"},
+}
 QWEN3_5 = {
     "architectures": ["Qwen3_5MoeForConditionalGeneration"],
     "model_type": "qwen3_5_moe",
@@ -413,6 +429,18 @@ def judged(
             "spec.engine.args",
             {"max_model_len": 50000},
             id="a regular model with too long a context",
+        ),
+        pytest.param(
+            Reason.CONTEXT_TOO_LONG,
+            "spec.engine.args",
+            {"verifier": GEMMA3, "max_model_len": 131073},
+            id="a Gemma 3 with too long a context, its scaling being in its length already",
+        ),
+        pytest.param(
+            Reason.CONTEXT_TOO_LONG,
+            "spec.engine.args",
+            {"verifier": PHI3, "max_model_len": 131073},
+            id="more context than longrope scales to",
         ),
         pytest.param(
             Reason.HIDDEN_SIZE_MISMATCH,
@@ -759,6 +787,11 @@ def test_what_a_later_engine_may_know_is_a_warning_only() -> None:
             id="a draft with a shorter context than is asked for",
         ),
         pytest.param(
+            Reason.DRAFT_CONTEXT_SHORT,
+            {"method": "draft_model", "draft": PHI3},
+            id="a draft that longrope could serve for longer than it does by default",
+        ),
+        pytest.param(
             Reason.CONTEXT_TOO_LONG,
             {"max_model_len": 50000, "allow_long_context": True},
             id="a context that is too long, and allowed to be",
@@ -1028,6 +1061,23 @@ def test_how_long_requests_may_be_is_not_known_of_a_config_that_is_changed() -> 
     given: dict[str, Any] = {"flags": {"--hf-overrides": ""}, "engine_version": "0.32.0"}
     assert served_length(QWEN3_CONFIG, None, **given) is None
     assert served_length(QWEN3_CONFIG, 4096, **given) == 4096
+
+
+@pytest.mark.parametrize(
+    ("config", "asked", "length"),
+    [
+        pytest.param(QWEN3_CONFIG, None, 40960, id="the model's"),
+        pytest.param(GEMMA3, None, 131072, id="the model's, its scaling being in its length already"),
+        pytest.param(PHI3, None, 4096, id="the model's before longrope scales it"),
+        pytest.param(PHI3, 131072, 131072, id="what is asked for"),
+        pytest.param(
+            PHI3 | {"original_max_position_embeddings": None}, None, 131072, id="the model's, that before unsaid"
+        ),
+        pytest.param(PHI3 | {"rope_scaling": None}, None, 131072, id="the model's, without longrope"),
+    ],
+)
+def test_how_long_requests_may_be(config: dict[str, Any], asked: int | None, length: int) -> None:
+    assert served_length(config, asked, NOTHING, engine_version="0.32.0") == length
 
 
 def test_of_an_option_that_is_repeated_the_last_value_counts() -> None:

@@ -188,7 +188,7 @@ def findings(
         pipeline=pipeline,
         data=data,
         max_model_len=max_model_len,
-        served=served_length(target, max_model_len, flags, engine_version=engine_version),
+        served=served_length(verifier.config, max_model_len, flags, engine_version=engine_version),
         flags=flags,
         engine_version=engine_version,
         allow_remote_code=allow_remote_code,
@@ -661,7 +661,7 @@ def context_too_long(case: _Case) -> Iterator[Finding]:
     Source: ``_get_and_verify_max_len`` in config/model.py; its environment variable VLLM_ALLOW_LONG_MAX_MODEL_LEN
     makes it a warning there, too.
     """
-    limit = context_length(case.target, engine_version=case.engine_version)
+    limit = context_length(case.verifier.config, engine_version=case.engine_version)
     asked = case.max_model_len
     if limit is not None and asked is not None and asked > limit:
         yield (_warning if case.allow_long_context else _error)(
@@ -680,7 +680,7 @@ def draft_context_short(case: _Case) -> Iterator[Finding]:
     """
     if case.method not in drafts.HEADS | {"draft_model"}:
         return
-    length = context_length(case.layer, engine_version=case.engine_version)
+    length = default_length(case.layer, engine_version=case.engine_version)
     if length is not None and case.served is not None and length < case.served:
         yield _warning(
             Reason.DRAFT_CONTEXT_SHORT,
@@ -887,26 +887,35 @@ _OF_THE_VERIFIERS_CONFIG: frozenset[_Rule] = frozenset(
 
 
 def context_length(model: Config, *, engine_version: str) -> int | None:
-    """The context that an engine of the version derives from a model's config; None where that isn't plain.
+    """The longest context that an engine of the version lets a model have, by its config; None where that isn't plain.
 
     Source: ``_get_and_verify_max_len`` in config/model.py. It applied yarn's factor to the original length until it
-    took the config's length as scaled (``yarn_is_scaled``).
+    took the config's length as scaled (``yarn_is_scaled``); Gemma 3's it takes as scaled whatever the scaling is.
     """
     config = language_model(model)
     yarn_multiplies = not releases.available("behaviour", "yarn_is_scaled", engine_version)
     length = size(config, "model_max_length", "max_position_embeddings")
-    if length is None:
-        return None
-    rope = config.get("rope_parameters") or config.get("rope_scaling")
-    if rope is None:
+    if length is None or "gemma3" in (text(config, "model_type") or text(model, "model_type")):
         return length
-    if not isinstance(rope, Mapping):
+    scalings = _scalings(config)
+    if scalings is None:
         return None
-    # Models with several kinds of layers have parameters for each.
-    scalings = [value for value in rope.values() if isinstance(value, Mapping)] or [rope]
     lengths = [_scaled(length, scaling, yarn_multiplies=yarn_multiplies) for scaling in scalings]
     known = [scaled for scaled in lengths if scaled is not None]
-    return max(known) if len(known) == len(lengths) else None
+    return max(known, default=length) if len(known) == len(lengths) else None
+
+
+def default_length(model: Config, *, engine_version: str) -> int | None:
+    """The length that an engine of the version serves a model with where it is told none; None where that isn't plain.
+
+    Source: there, the same. With longrope it is the length before scaling, if that stands beside the others.
+    """
+    config = language_model(model)
+    if any(_kind(scaling) in ("longrope", "su") for scaling in _scalings(config) or ()):
+        original = size(config, "original_max_position_embeddings")
+        if original is not None:
+            return original
+    return context_length(model, engine_version=engine_version)
 
 
 def served_length(
@@ -916,12 +925,27 @@ def served_length(
     if max_model_len is None and _changes_config(flags):
         return None
     if max_model_len is None and "--max-model-len" not in flags:
-        return context_length(verifier, engine_version=engine_version)
+        return default_length(verifier, engine_version=engine_version)
     return max_model_len
 
 
+def _scalings(config: Config) -> list[Config] | None:
+    """The parameters by which positions are scaled: models with several kinds of layers have some for each. None where
+    they can't be read."""
+    rope = config.get("rope_parameters") or config.get("rope_scaling")
+    if rope is None:
+        return []
+    if not isinstance(rope, Mapping):
+        return None
+    return [value for value in rope.values() if isinstance(value, Mapping)] or [rope]
+
+
+def _kind(scaling: Config) -> Any:
+    return scaling.get("rope_type", scaling.get("type"))
+
+
 def _scaled(length: int, scaling: Config, *, yarn_multiplies: bool) -> int | None:
-    kind = scaling.get("rope_type", scaling.get("type"))
+    kind = _kind(scaling)
     factor = scaling.get("factor")
     scaled_already = ("default", "llama3", "longrope", "su", "mrope", *(() if yarn_multiplies else ("yarn",)))
     if kind in scaled_already or factor is None:

@@ -30,7 +30,7 @@ _PICKLED_AND_READ = (".bin", ".pt")
 
 @dataclass(frozen=True)
 class _Set:
-    """Shards of one model: their names by number, of ``last`` that there should be, counted from 1, or from 0 by some."""
+    """Shards of one model: their names by number, of ``last`` that there should be. Some are counted from 0."""
 
     prefix: str
     last: str
