@@ -34,17 +34,23 @@ KINDS = (
     "config_value",
     "flag",
     "architecture",
+    "mtp_model",
+    "quantization",
+    "deprecated_quantization",
+    "float16_unsupported",
 )
 
 #: What a release accepts: (kind, name) -> the file and the symbol that say so.
 Facts = dict[tuple[str, str], str]
 Row = dict[str, Any]
+Definition = ast.ClassDef | ast.FunctionDef
 Table = dict[str, Any]
 
 ARGUMENTS = "vllm/engine/arg_utils.py"
 FRONTENDS = tuple(f"vllm/entrypoints/{place}/cli_args.py" for place in ("common", "launchers", "openai"))
 INTERFACES = "vllm/model_executor/models/interfaces.py"
 MODEL_CONFIG = "vllm/config/model.py"
+QUANTIZATION = "vllm/model_executor/layers/quantization/__init__.py"
 REGISTRY = "vllm/model_executor/models/registry.py"
 SPECULATIVE = "vllm/config/speculative.py"
 SPECULATORS = "vllm/transformers_utils/configs/speculators/algos.py"
@@ -61,7 +67,7 @@ def facts_of(folder: Path) -> Facts:
         Unreadable, OSError, SyntaxError: it can't be read as a whole.
     """
     facts: Facts = {}
-    for reader in (behaviours, speculators, speculative_config, flags, architectures):
+    for reader in (behaviours, speculators, speculative_config, flags, architectures, mtp_models, quantization):
         facts |= reader(folder)
     return facts
 
@@ -116,11 +122,7 @@ def _layers(function: ast.FunctionDef) -> list[str]:
 
 def speculative_config(folder: Path) -> Facts:
     """The methods, the keys of the speculative config, and the values of the keys that take one of a few: KEY=VALUE."""
-    literals: dict[str, list[str]] = {}
-    for name, value in _assigned(_parsed(folder, SPECULATIVE)):
-        if isinstance(value, ast.Subscript) and _name(value.value) == "Literal":
-            parts = value.slice.elts if isinstance(value.slice, ast.Tuple) else [value.slice]
-            literals[name] = [text for part in parts for text in literals.get(_name(part)) or [_text(part)]]
+    literals = _literals(folder, SPECULATIVE)
     facts: Facts = {("method", method): f"{SPECULATIVE} SpeculativeMethod" for method in literals["SpeculativeMethod"]}
     for node in _definition(folder, SPECULATIVE, "SpeculativeConfig").body:
         if not isinstance(node, ast.AnnAssign):
@@ -181,6 +183,37 @@ def _keys(groups: Mapping[str, ast.Dict], name: str) -> Iterator[str]:
             raise Unreadable(f"{REGISTRY}:{value.lineno}: {name} has entries that aren't there to read")
 
 
+def mtp_models(folder: Path) -> Facts:
+    """The models in which layers for multi-token prediction are found: by their type, or by their architecture."""
+    names = set(_literals(folder, SPECULATIVE)["MTPModelTypes"])
+    config = _definition(folder, SPECULATIVE, "SpeculativeConfig")
+    for node in ast.walk(_definition_in(config, SPECULATIVE, "hf_config_override")):
+        if isinstance(node, ast.If) and _makes_a_draft(node):
+            for test in ast.walk(node.test):
+                if isinstance(test, ast.Compare) and re.search(r"\bhf_config\.|architecture", ast.unparse(test)):
+                    names |= {_text(part) for part in ast.walk(test) if _is_text(part)}
+    return {("mtp_model", name): f"{SPECULATIVE} hf_config_override" for name in names}
+
+
+def _makes_a_draft(branch: ast.If) -> bool:
+    """Whether a branch makes another config of the model's: heads of other kinds get another architecture only."""
+    assigned = [target for part in branch.body if isinstance(part, ast.Assign) for target in part.targets]
+    return any(ast.unparse(target) in ("hf_config", "hf_config.model_type", "n_predict") for target in assigned)
+
+
+def quantization(folder: Path) -> Facts:
+    """The methods of quantization, those that must be allowed, and the types of models that don't run in float16."""
+    methods = _literals(folder, QUANTIZATION)["QuantizationMethods"]
+    facts: Facts = {("quantization", method): f"{QUANTIZATION} QuantizationMethods" for method in methods}
+    for name, value in _assigned(_parsed(folder, QUANTIZATION)):
+        if name == "DEPRECATED_QUANTIZATION_METHODS" and isinstance(value, ast.List):
+            facts |= {("deprecated_quantization", _text(part)): f"{QUANTIZATION} {name}" for part in value.elts}
+    for name, value in _assigned(_parsed(folder, MODEL_CONFIG)):
+        if name == "_FLOAT16_NOT_SUPPORTED_MODELS" and isinstance(value, ast.Dict):
+            facts |= {("float16_unsupported", _text(key)): f"{MODEL_CONFIG} {name}" for key in value.keys}
+    return facts
+
+
 def entered(table: Table, release: str, facts: Mapping[tuple[str, str], str]) -> Table:
     """The table with one more release, or with its newest one read again.
 
@@ -224,11 +257,25 @@ def _parsed(folder: Path, path: str) -> ast.Module:
     return ast.parse((folder / path).read_text(), path)
 
 
-def _definition(folder: Path, path: str, name: str) -> ast.ClassDef | ast.FunctionDef:
-    for node in _parsed(folder, path).body:
+def _definition(folder: Path, path: str, name: str) -> Definition:
+    return _definition_in(_parsed(folder, path), path, name)
+
+
+def _definition_in(scope: ast.Module | Definition, path: str, name: str) -> Definition:
+    for node in scope.body:
         if isinstance(node, ast.ClassDef | ast.FunctionDef) and node.name == name:
             return node
     raise Unreadable(f"{path}: no {name}")
+
+
+def _literals(folder: Path, path: str) -> dict[str, list[str]]:
+    """The names of types that are one of a few texts, and those texts."""
+    literals: dict[str, list[str]] = {}
+    for name, value in _assigned(_parsed(folder, path)):
+        if isinstance(value, ast.Subscript) and _name(value.value) == "Literal":
+            parts = value.slice.elts if isinstance(value.slice, ast.Tuple) else [value.slice]
+            literals[name] = [text for part in parts for text in literals.get(_name(part)) or [_text(part)]]
+    return literals
 
 
 def _assigned(scope: ast.AST) -> Iterator[tuple[str, ast.expr]]:
@@ -242,6 +289,10 @@ def _assigned(scope: ast.AST) -> Iterator[tuple[str, ast.expr]]:
 
 def _name(node: ast.AST) -> str:
     return node.id if isinstance(node, ast.Name) else ""
+
+
+def _is_text(node: ast.AST | None) -> bool:
+    return isinstance(node, ast.Constant) and isinstance(node.value, str)
 
 
 def _text(node: ast.AST | None) -> str:

@@ -95,14 +95,21 @@ def flag() -> Iterator[str]:
         yield from (string for string in strings if not (string.startswith("--no-") and f"--{string[5:]}" in strings))
 
 
+def quantization() -> Any:
+    return importlib.import_module("vllm.model_executor.layers.quantization")
+
+
 ANSWERS: dict[str, Any] = {
     "architecture": architecture,
     "behaviour": behaviour,
     "config_key": lambda: [field.name for field in config_fields()],
     "config_value": config_value,
+    "deprecated_quantization": lambda: quantization().DEPRECATED_QUANTIZATION_METHODS,
     "draft_layer": draft_layer,
     "flag": flag,
+    "float16_unsupported": lambda: importlib.import_module("vllm.config.model")._FLOAT16_NOT_SUPPORTED_MODELS,  # noqa: SLF001
     "method": method,
+    "quantization": lambda: quantization().QUANTIZATION_METHODS,
     "release": lambda: [importlib.import_module("vllm").__version__],
     "speculators_type": speculators,
 }

@@ -376,6 +376,7 @@ GLM = {
     "num_hidden_layers": 46,
     "num_nextn_predict_layers": 1,
 }
+MIMO_V2 = {"architectures": ["MiMoV2FlashForCausalLM"], "model_type": "mimo_v2_flash"}
 GEMMA3 = {
     "architectures": ["Gemma3ForConditionalGeneration"],
     "model_type": "gemma3",
@@ -576,6 +577,18 @@ def judged(
         ),
         pytest.param(
             Reason.MTP_LAYERS_MISSING,
+            "spec.engine.image",
+            {"method": "mtp", "verifier": MIMO_V2, "engine_version": "0.20.2"},
+            id="a verifier whose layers the engine doesn't know yet",
+        ),
+        pytest.param(
+            Reason.MTP_LAYERS_MISSING,
+            "spec.engine.image",
+            {"method": "mtp", "draft": {"model_type": "gemma4_assistant"}, "engine_version": "0.20.2"},
+            id="an assistant that the engine doesn't know yet",
+        ),
+        pytest.param(
+            Reason.MTP_LAYERS_MISSING,
             GIVEN,
             {"method": "mtp", "draft": SMALL_DRAFT},
             id="a model that is named as such layers and has none",
@@ -687,7 +700,7 @@ def test_without_a_recipe_the_method_and_its_draft_are_judged(reason: Reason, fi
             id="one token of layers that make two at a time",
         ),
         pytest.param(
-            {"method": "mtp", "verifier": {"architectures": ["MiMoV2FlashForCausalLM"], "model_type": "mimo_v2_flash"}},
+            {"method": "mtp", "verifier": MIMO_V2},
             id="layers of which the engine runs the first",
         ),
         pytest.param(

@@ -16,6 +16,7 @@ SOURCES = {
     ),
     "config/model.py": (
         "def _get_and_verify_max_len(kind):\n    if kind not in ('su', 'yarn'):\n        return factor\n"
+        "_FLOAT16_NOT_SUPPORTED_MODELS = {'gemma2': 'Numerical instability.'}\n"
     ),
     "transformers_utils/configs/speculators/algos.py": (
         "@register_speculator('eagle3')\ndef update_eagle3(config, made):\n"
@@ -30,6 +31,14 @@ SOURCES = {
         "DraftSampleMethod = Literal['greedy', 'probabilistic']\n"
         "class SpeculativeConfig:\n    method: SpeculativeMethod | None = None\n"
         "    draft_sample_method: DraftSampleMethod = 'greedy'\n    model: str | None = None\n"
+        "    def hf_config_override(hf_config):\n        initial_architecture = hf_config.architectures[0]\n"
+        "        if hf_config.model_type in ('mimo', 'ernie'):\n            hf_config.model_type = 'mtp'\n"
+        "        elif initial_architecture == 'OmniForCausalLM':\n            hf_config = hf_config.text_config\n"
+        "        elif initial_architecture == 'MistralForCausalLM':\n"
+        "            hf_config.update({'architectures': ['EagleMistralForCausalLM']})\n"
+    ),
+    "model_executor/layers/quantization/__init__.py": (
+        "QuantizationMethods = Literal['fp8', 'fp_quant']\nDEPRECATED_QUANTIZATION_METHODS = ['fp_quant']\n"
     ),
     "engine/arg_utils.py": (
         "class EngineArgs:\n    def add_cli_args(parser):\n"
@@ -71,6 +80,7 @@ def test_a_release_is_read_from_its_sources(tmp_path: Path) -> None:
         ("config_key", "model"),
         ("config_value", "draft_sample_method=greedy"),
         ("config_value", "draft_sample_method=probabilistic"),
+        ("deprecated_quantization", "fp_quant"),
         ("draft_layer", "eagle3/llama"),
         ("draft_layer", "eagle3/qwen3"),
         ("draft_layer", "peagle/llama"),
@@ -79,8 +89,15 @@ def test_a_release_is_read_from_its_sources(tmp_path: Path) -> None:
         ("flag", "--port"),
         ("flag", "--quantization"),
         ("flag", "-q"),
+        ("float16_unsupported", "gemma2"),
         ("method", "mtp"),
         ("method", "ngram"),
+        ("mtp_model", "OmniForCausalLM"),
+        ("mtp_model", "ernie"),
+        ("mtp_model", "mimo"),
+        ("mtp_model", "mtp"),
+        ("quantization", "fp8"),
+        ("quantization", "fp_quant"),
         ("speculators_type", "dflash"),
         ("speculators_type", "eagle3"),
         ("speculators_type", "peagle"),

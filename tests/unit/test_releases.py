@@ -11,7 +11,7 @@ from typing import Any, get_args
 import pytest
 
 from speculator_operator.api import Reason
-from speculator_operator.core import engine, engine_args, releases
+from speculator_operator.core import drafts, engine, engine_args, releases
 from speculator_operator.core.releases import Kind
 from speculator_operator.errors import Refused
 
@@ -56,6 +56,9 @@ def test_a_release_has_it_or_not_or_it_is_not_known(name: str) -> None:
         ("speculators_type", "dflash2", "0.28.0", "0.29.0"),
         ("speculators_type", "dspark", "0.24.0", "0.25.0"),
         ("draft_layer", "eagle3/qwen3", "0.23.0", "0.24.0"),
+        ("mtp_model", "bailing_hybrid", "0.24.0", "0.25.0"),
+        ("mtp_model", "MiMoV2FlashForCausalLM", "0.20.2", "0.21.0"),
+        ("quantization", "auto_awq", "0.23.0", "0.24.0"),
         ("behaviour", "taps_cross_stages", "0.29.0", "0.30.0"),
         ("behaviour", "yarn_is_scaled", "0.29.0", "0.30.0"),
         ("config_key", "num_speculative_tokens_per_batch_size", "0.23.0", "0.24.0"),
@@ -172,3 +175,9 @@ def test_every_option_that_can_be_parsed_is_in_the_table_and_the_other_way_round
 
 def test_every_method_that_may_be_asked_for_is_in_the_table() -> None:
     assert set(engine.METHODS) <= set(releases.names("method"))
+
+
+def test_models_whose_layers_predict_several_tokens_are_those_that_are_counted() -> None:
+    """Two are left out: one's layers are dspark's, the other is found by its type as well."""
+    newest = {name for name in releases.names("mtp_model") if releases.available("mtp_model", name, releases.newest())}
+    assert newest - {"deepseek_v41", "MiniMaxM3MTP"} == {*drafts.MTP_TYPES, *drafts.MTP_ARCHITECTURES}

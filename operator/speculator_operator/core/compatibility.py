@@ -337,7 +337,8 @@ _KIND_IN_WORDS = {"regular": "a model that speaks by itself", "mtp": "layers tha
 def mtp_layers_missing(case: _Case) -> Iterator[Finding]:
     """The verifier (or the draft that is named) has layers for multi-token prediction that the engine knows.
 
-    Source: ``SpeculativeConfig.hf_config_override`` in config/speculative.py; a count of 0 ends in a division by it.
+    Source: ``SpeculativeConfig.hf_config_override`` in config/speculative.py, for which models in which release; a
+    count of 0 ends in a division by it.
     """
     if case.method != "mtp":
         return
@@ -350,12 +351,26 @@ def mtp_layers_missing(case: _Case) -> Iterator[Finding]:
         kind = text(config, "model_type") or architecture(config) or "unknown"
         evidence = f"{whose} is of type {kind}, of which the engine knows no layers for multi-token prediction"
         yield case.closed(Reason.MTP_LAYERS_MISSING, evidence, remedy, field)
+    elif lack := _mtp_lack(config, case.engine_version):
+        evidence = (
+            f"{whose} has layers for multi-token prediction, and engine {case.engine_version} doesn't know {lack}"
+        )
+        newer = f"set spec.engine.image to a newer engine, or {remedy}"
+        yield _error(Reason.MTP_LAYERS_MISSING, evidence, newer, "spec.engine.image")
     elif found.count == 0:
         evidence = f"{whose} has no layers for multi-token prediction: {found.key} is 0, or absent"
         yield _error(Reason.MTP_LAYERS_MISSING, evidence, remedy, field)
     elif found.count is None and found.key:
         evidence = f"{whose}'s config.json doesn't say that it has layers for multi-token prediction ({found.key})"
         yield _warning(Reason.MTP_LAYERS_MISSING, evidence, f"check that it has, or {remedy}", field)
+
+
+def _mtp_lack(config: Config, version: str) -> str | None:
+    """Which models' layers an engine of the version doesn't know yet; None where it knows this one's."""
+    names = (drafts.mtp_type(config), architecture(config))
+    known = {name: releases.available("mtp_model", name, version) for name in names}
+    missing = [name for name, there in known.items() if there is False]
+    return f"those of {' and '.join(missing)}" if missing and not any(known.values()) else None
 
 
 def tokens_unfit(case: _Case) -> Iterator[Finding]:

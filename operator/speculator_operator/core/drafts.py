@@ -193,10 +193,14 @@ MTP_ARCHITECTURES: Mapping[str, _Place] = {
 }
 
 
+def mtp_type(config: Config) -> str:
+    """The type of a model, as layers for multi-token prediction are found by it."""
+    return "exaone4_5" if "exaone4_5" in text(config, "model_type") else text(config, "model_type")
+
+
 def mtp_layers(config: Config) -> Layers | None:
     """The layers for multi-token prediction that the engine finds in a model; None where it knows none of its type."""
-    model_type = "exaone4_5" if "exaone4_5" in text(config, "model_type") else text(config, "model_type")
-    place = MTP_TYPES.get(model_type) or MTP_ARCHITECTURES.get(architecture(config))
+    place = MTP_TYPES.get(mtp_type(config)) or MTP_ARCHITECTURES.get(architecture(config))
     if place is None:
         return None
     if place.constant is not None or not place.keys:

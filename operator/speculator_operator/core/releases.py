@@ -11,6 +11,9 @@ The names, by kind:
 - ``method``, ``config_key`` and ``config_value`` (``KEY=VALUE``): of the speculative config
 - ``flag``: an option of ``vllm serve``, as it may be spelled, but for the ``--no-`` of a switch
 - ``architecture``: of the model registry, drafts included
+- ``mtp_model``: a model's type, or its architecture, by which layers for multi-token prediction are found in it
+- ``quantization``: a method, ``deprecated_quantization`` those that have to be allowed; ``float16_unsupported``: a type
+  of models that aren't run in float16
 - ``behaviour``: ``taps_cross_stages``, the states that a draft reads are handed from one pipeline stage to the next;
   ``yarn_is_scaled``, the context in a config is taken as scaled by yarn already
 """
@@ -30,7 +33,18 @@ from speculator_operator.errors import Refused
 
 Version = tuple[int, int, int]
 Kind = Literal[
-    "architecture", "behaviour", "config_key", "config_value", "draft_layer", "flag", "method", "speculators_type"
+    "architecture",
+    "behaviour",
+    "config_key",
+    "config_value",
+    "deprecated_quantization",
+    "draft_layer",
+    "flag",
+    "float16_unsupported",
+    "method",
+    "mtp_model",
+    "quantization",
+    "speculators_type",
 ]
 
 
