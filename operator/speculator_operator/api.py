@@ -392,6 +392,10 @@ class Reason(StrEnum):
     """The draft's context is shorter than requests may be.
 
     Set ``--max-model-len`` to the draft's context or less, or take a draft with a longer one."""
+    QUANTIZATION_UNSUPPORTED = "QuantizationUnsupported"
+    """The weights are quantized by a method that the engine doesn't have, or by another one than is asked for.
+
+    Name weights that are quantized otherwise, or an engine that has the method; leave ``--quantization`` out."""
     TOKENS_UNFIT = "TokensUnfit"
     """The number of speculative tokens is one that the draft's layers or heads can't propose.
 

@@ -355,6 +355,12 @@ RAW_EAGLE3 = {
     "vocab_size": 151936,
     "draft_vocab_size": 32000,
 }
+
+
+def by(method: str) -> dict[str, Any]:
+    return {"quantization_config": {"quant_method": method}}
+
+
 #: As its authors publish it: a llama model of one layer.
 RAW_EAGLE = {
     "architectures": ["LlamaForCausalLM"],
@@ -647,6 +653,72 @@ def judged(
             {"method": "eagle3", "draft": RAW_EAGLE3 | {"model_type": None}},
             id="a draft's config that says no type",
         ),
+        pytest.param(
+            Reason.QUANTIZATION_UNSUPPORTED,
+            MODEL,
+            {"verifier": QWEN3_CONFIG | by("exl3")},
+            id="weights that are quantized as no engine reads them",
+        ),
+        pytest.param(
+            Reason.QUANTIZATION_UNSUPPORTED,
+            MODEL,
+            {"verifier": QWEN3_CONFIG | by("bitsandbytes")},
+            id="weights that are quantized as no engine reads them any more",
+        ),
+        pytest.param(
+            Reason.QUANTIZATION_UNSUPPORTED,
+            MODEL,
+            {"verifier": QWEN3_CONFIG | by("fbgemm_fp8")},
+            id="weights that are quantized as an engine reads them only if it is allowed to",
+        ),
+        pytest.param(
+            Reason.QUANTIZATION_UNSUPPORTED,
+            GIVEN,
+            {
+                "method": "draft_model",
+                "draft": SMALL_DRAFT | by("fbgemm_fp8"),
+                "flags": {"--allow-deprecated-quantization": "true"},
+            },
+            id="a draft that is quantized so, which no engine is allowed to read",
+        ),
+        pytest.param(
+            Reason.QUANTIZATION_UNSUPPORTED,
+            "spec.engine.args",
+            {"verifier": QWEN3_CONFIG | by("fp8"), "flags": {"--quantization": "AWQ"}},
+            id="another quantization than the weights have",
+        ),
+        pytest.param(
+            Reason.QUANTIZATION_UNSUPPORTED,
+            "spec.engine.args",
+            {"verifier": QWEN3_CONFIG | by("gptq"), "flags": {"--quantization": "awq_marlin"}},
+            id="a kernel for another quantization than the weights have",
+        ),
+        pytest.param(
+            Reason.QUANTIZATION_UNSUPPORTED,
+            "spec.speculation.config.quantization",
+            {
+                "method": "draft_model",
+                "draft": SMALL_DRAFT | by("fp8"),
+                "speculative": {"quantization": "compressed-tensors"},
+            },
+            id="another quantization than the draft has",
+        ),
+        pytest.param(
+            Reason.ARGS_INVALID,
+            "spec.engine.args",
+            {"verifier": GEMMA3, "flags": {"--dtype": "half"}},
+            id="a Gemma 3 in float16",
+        ),
+        pytest.param(
+            Reason.ARGS_INVALID,
+            "spec.engine.args",
+            {
+                "method": "draft_model",
+                "draft": SMALL_DRAFT | {"model_type": "glm4"},
+                "flags": {"--dtype": "float16"},
+            },
+            id="a draft in float16 that doesn't run in it",
+        ),
     ],
 )
 def test_without_a_recipe_the_method_and_its_draft_are_judged(reason: Reason, field: str, case: dict[str, Any]) -> None:
@@ -683,6 +755,39 @@ def test_without_a_recipe_the_method_and_its_draft_are_judged(reason: Reason, fi
             {"method": "dspark", "verifier": {"model_type": "deepseek_v4"}}, id="dspark drafts inside the verifier"
         ),
         pytest.param({"pipeline": 36}, id="as many stages as layers"),
+        pytest.param(
+            {"verifier": QWEN3_CONFIG | by("compressed_tensors")}, id="weights that are quantized by the old name"
+        ),
+        pytest.param(
+            {"verifier": QWEN3_CONFIG | by("bitsandbytes"), "engine_version": "0.27.1"},
+            id="weights that are quantized as an older engine reads them",
+        ),
+        pytest.param(
+            {
+                "verifier": QWEN3_CONFIG | by("fbgemm_fp8"),
+                "flags": {"--allow-deprecated-quantization": "true"},
+            },
+            id="weights that are quantized as the engine is allowed to read them",
+        ),
+        pytest.param(
+            {"verifier": QWEN3_CONFIG | by("fp8"), "flags": {"--quantization": "fp8"}},
+            id="the quantization that the weights have",
+        ),
+        pytest.param(
+            {"verifier": QWEN3_CONFIG | by("fp8"), "flags": {"--quantization": "None"}},
+            id="no quantization in so many words",
+        ),
+        pytest.param(
+            {"verifier": QWEN3_CONFIG | by("awq"), "flags": {"--quantization": "awq_marlin"}},
+            id="a kernel for the quantization that the weights have",
+        ),
+        pytest.param(
+            {"verifier": QWEN3_CONFIG | by("auto-round"), "flags": {"--quantization": "awq"}},
+            id="a quantization that the engine chooses whatever is asked for",
+        ),
+        pytest.param({"verifier": QWEN3_CONFIG | by("")}, id="weights that are quantized by nobody says what"),
+        pytest.param({"verifier": QWEN3_CONFIG, "flags": {"--quantization": "fp8"}}, id="weights to be quantized"),
+        pytest.param({"verifier": GEMMA3, "flags": {"--dtype": "bfloat16"}}, id="a Gemma 3 in bfloat16"),
         pytest.param({"method": "medusa", "draft": MEDUSA, "pipeline": 2}, id="medusa heads beside several stages"),
         pytest.param({"method": "medusa", "draft": OLD_MEDUSA}, id="medusa heads of the old format"),
         pytest.param({"method": "draft_model", "draft": SMALL_DRAFT, "tensor": 4}, id="a smaller model of the family"),
@@ -767,12 +872,16 @@ def test_of_a_draft_without_a_method_nothing_is_said_that_goes_by_the_method() -
 
 
 def test_what_a_later_engine_may_know_is_a_warning_only() -> None:
-    for case in ({"method": "mtp"}, {"method": "eagle", "draft": RAW_EAGLE | {"architectures": ["NewForCausalLM"]}}):
+    for case in (
+        {"method": "mtp"},
+        {"method": "eagle", "draft": RAW_EAGLE | {"architectures": ["NewForCausalLM"]}},
+        {"verifier": QWEN3_CONFIG | by("exl3")},
+    ):
         (told,) = judged(**case, engine_version="0.32.1")
         assert told.severity == Severity.ERROR
-        told, unknown = judged(**case, engine_version="0.33.0")
-        assert (told.severity, unknown.severity) == (Severity.WARNING, Severity.WARNING)
-        assert unknown.reason == Reason.ENGINE_UNKNOWN
+        later = judged(**case, engine_version="0.33.0")
+        assert {finding.reason for finding in later} == {told.reason, Reason.ENGINE_UNKNOWN}
+        assert errors(later) == ()
 
 
 @pytest.mark.parametrize(

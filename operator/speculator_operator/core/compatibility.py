@@ -9,6 +9,7 @@ inside the engine are no findings. What a checkpoint itself has to hold, ``check
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -27,6 +28,7 @@ from speculator_operator.core.model_config import (
     language_model,
     number,
     part,
+    quantization_method,
     size,
     text,
 )
@@ -843,6 +845,98 @@ def memory_insufficient(case: _Case) -> Iterator[Finding]:
         )
 
 
+#: By what other names a method's checkpoints may be asked for. Source: ``override_quantization_method`` of the classes
+#: in model_executor/layers/quantization; ``deepseek_v4_fp8`` in models/deepseek_v4/quant_config.py.
+_ASKED_FOR_AS: Mapping[str, frozenset[str]] = {
+    "awq": frozenset({"auto_awq", "awq_marlin", "cpu_awq", "marlin", "moe_wna16"}),
+    "gptq": frozenset({"auto_gptq", "gptq_marlin", "marlin", "moe_wna16"}),
+    "fp8": frozenset({"deepseek_v4_fp8"}),
+}
+#: Methods that take every checkpoint. Source: the same.
+_TAKES_ANY = frozenset({"gguf", "humming"})
+#: Checkpoints by which the engine chooses a method, whatever is asked for. Source: the same.
+_CHOSEN_BY_CHECKPOINT = re.compile(r"auto-round|modelopt\w*|(gpt_oss_)?mxfp4|deepseek_v4_fp8")
+
+
+def quantization_unsupported(case: _Case) -> Iterator[Finding]:
+    """The weights are quantized by a method that the engine has, and by the one that it is told.
+
+    Source: ``ModelConfig._verify_quantization`` in config/model.py. For the draft it is told nothing of what
+    ``--allow-deprecated-quantization`` allows (the end of ``SpeculativeConfig.__post_init__``).
+    """
+    allowed = case.flags.get("--allow-deprecated-quantization", "false") != "false"
+    verifier = _VERIFIER if case.recipe else _MODEL
+    yield from _quantization_finding(
+        case, "verifier", case.verifier.config, case.flags.get("--quantization", ""), allowed=allowed, field=verifier
+    )
+    if case.given is not None:
+        asked = text(case.speculative, "quantization")
+        yield from _quantization_finding(case, "draft", case.config, asked, allowed=False, field=case.field)
+
+
+def _quantization_finding(
+    case: _Case, whose: str, config: Config, asked: str, *, allowed: bool, field: str
+) -> Iterator[Finding]:
+    stored = quantization_method(config)
+    asked = "" if asked == "None" else asked.lower()
+    named, version = stored or asked, case.engine_version
+    if stored and asked and not _asked_for(config, stored, asked):
+        yield case.closed(
+            Reason.QUANTIZATION_UNSUPPORTED,
+            f"the {whose}'s weights are quantized by {stored}, and {asked[:100]} is asked for",
+            f"take {asked[:100]} out: the engine reads the method from config.json",
+            "spec.engine.args" if whose == "verifier" else "spec.speculation.config.quantization",
+        )
+    elif _CHOSEN_BY_CHECKPOINT.fullmatch(stored) or asked in _TAKES_ANY:
+        return
+    elif stored and not releases.available("quantization", stored, version):
+        yield case.closed(
+            Reason.QUANTIZATION_UNSUPPORTED,
+            f"the {whose}'s weights are quantized by {stored}, which engine {version} doesn't implement",
+            "use weights that are quantized otherwise, or an engine that has it",
+            field,
+        )
+    elif releases.available("deprecated_quantization", named, version) and not allowed:
+        allow = "add --allow-deprecated-quantization to spec.engine.args, or " if whose == "verifier" else ""
+        yield case.closed(
+            Reason.QUANTIZATION_UNSUPPORTED,
+            f"the {whose} is quantized by {named}, which engine {version} takes only if allowed to: it goes soon",
+            f"{allow}use weights that are quantized otherwise",
+            field,
+        )
+
+
+def _asked_for(config: Config, stored: str, asked: str) -> bool:
+    """Whether the engine takes weights that are stored so for what it is asked for."""
+    by_type = stored == "fp8" and text(config, "model_type").startswith("deepseek_v4")
+    return (
+        asked == stored
+        or by_type
+        or asked in _TAKES_ANY | _ASKED_FOR_AS.get(stored, frozenset())
+        or _CHOSEN_BY_CHECKPOINT.fullmatch(stored) is not None
+    )
+
+
+def float16_unsupported(case: _Case) -> Iterator[Finding]:
+    """Some models overflow in float16. A draft runs in what its verifier does.
+
+    Source: ``_check_valid_dtype`` in config/model.py.
+    """
+    asked = case.flags.get("--dtype", "").lower()
+    models = [("verifier", case.verifier.config)]
+    if case.given is not None:
+        models.append(("draft", case.config))
+    for whose, config in models:
+        kind = text(config, "model_type")
+        if asked in ("half", "float16") and releases.available("float16_unsupported", kind, case.engine_version):
+            yield case.closed(
+                Reason.ARGS_INVALID,
+                f"--dtype is {asked}, in which the engine doesn't run a model of type {kind}, as the {whose} is",
+                "set it to bfloat16, or leave it out",
+                "spec.engine.args",
+            )
+
+
 def engine_unknown(case: _Case) -> Iterator[Finding]:
     """An engine newer than the table of releases is taken for the newest in it."""
     version = case.engine_version
@@ -881,6 +975,8 @@ _OF_ALL: tuple[_Rule, ...] = (
     context_too_long,
     remote_code_refused,
     weights_unusable,
+    quantization_unsupported,
+    float16_unsupported,
     layers_too_few,
     memory_insufficient,
     accelerators_exceed_node,
@@ -895,6 +991,8 @@ _OF_THE_VERIFIERS_CONFIG: frozenset[_Rule] = frozenset(
         heads_not_divisible,
         context_too_long,
         remote_code_refused,
+        quantization_unsupported,
+        float16_unsupported,
         layers_too_few,
         memory_insufficient,
     }

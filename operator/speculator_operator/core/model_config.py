@@ -68,15 +68,30 @@ def architecture(config: Config) -> str:
 
 
 def quantized(config: Config) -> bool:
-    """Whether the weights are stored quantized.
+    """Whether the weights are stored quantized."""
+    return bool(_quantization(config))
 
-    Source: ``get_quantization_config`` in transformers_utils/model_arch_config_convertor.py.
+
+def quantization_method(config: Config) -> str:
+    """The method that the weights are stored quantized by; empty where they aren't, or where the config doesn't say.
+
+    Source: ``_normalize_quantization_config`` in transformers_utils/model_arch_config_convertor.py, which reads the
+    method of ModelOpt's older configs out of their algorithm.
     """
-    return any(
-        part(whose, key)
-        for whose in (config, part(config, "text_config"))
-        for key in ("quantization_config", "compression_config")
-    )
+    quantization = _quantization(config)
+    older = part(quantization, "quantization")
+    if text(part(quantization, "producer"), "name") == "modelopt" or "modelopt_quant_config" in older:
+        return "modelopt"
+    return text(quantization, "quant_method").lower().replace("compressed_tensors", "compressed-tensors")
+
+
+def _quantization(config: Config) -> Config:
+    """Source: ``get_quantization_config`` there."""
+    for whose in (config, part(config, "text_config")):
+        for key in ("quantization_config", "compression_config"):
+            if found := part(whose, key):
+                return found
+    return NOTHING
 
 
 def stored_dtype(config: Config) -> str:
