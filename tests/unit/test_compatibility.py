@@ -382,6 +382,7 @@ GLM = {
     "num_hidden_layers": 46,
     "num_nextn_predict_layers": 1,
 }
+DEEPSEEK_V3 = {"architectures": ["Eagle3DeepseekV3ForCausalLM"], "model_type": "deepseek_v3"}
 MIMO_V2 = {"architectures": ["MiMoV2FlashForCausalLM"], "model_type": "mimo_v2_flash"}
 GEMMA3 = {
     "architectures": ["Gemma3ForConditionalGeneration"],
@@ -654,6 +655,27 @@ def judged(
             id="a draft's config that says no type",
         ),
         pytest.param(
+            Reason.DRAFT_UNFIT,
+            GIVEN,
+            {"method": "eagle3", "draft": RAW_EAGLE3 | DEEPSEEK_V3},
+            id="an eagle3 head that the engine makes a layer for multi-token prediction of",
+        ),
+        pytest.param(
+            Reason.DRAFT_UNFIT,
+            GIVEN,
+            {"method": "eagle", "draft": RAW_EAGLE | {"architectures": ["Glm4MoeForCausalLM"]}},
+            id="an eagle head that the engine makes such a layer of, by its architecture",
+        ),
+        pytest.param(
+            Reason.DRAFT_UNFIT,
+            GIVEN,
+            {
+                "method": "draft_model",
+                "draft": SMALL_DRAFT | {"model_type": "deepseek_v3", "num_nextn_predict_layers": 0},
+            },
+            id="a model by itself that the engine makes such layers of, though it has none",
+        ),
+        pytest.param(
             Reason.QUANTIZATION_UNSUPPORTED,
             MODEL,
             {"verifier": QWEN3_CONFIG | by("exl3")},
@@ -753,6 +775,22 @@ def test_without_a_recipe_the_method_and_its_draft_are_judged(reason: Reason, fi
         ),
         pytest.param(
             {"method": "dspark", "verifier": {"model_type": "deepseek_v4"}}, id="dspark drafts inside the verifier"
+        ),
+        pytest.param(
+            {"method": "eagle", "draft": RAW_EAGLE | {"model_type": "deepseek_v3"}},
+            id="an eagle head that is such a layer of DeepSeek's",
+        ),
+        pytest.param(
+            {
+                "method": "eagle3",
+                "draft": RAW_EAGLE3 | {"model_type": "qwen3_5_text"},
+                "engine_version": "0.27.0",
+            },
+            id="an eagle3 head that only a newer engine makes such a layer of",
+        ),
+        pytest.param(
+            {"method": "draft_model", "draft": SMALL_DRAFT | {"model_type": "nemotron_h"}},
+            id="a model by itself whose type may have such layers, and that has none",
         ),
         pytest.param({"pipeline": 36}, id="as many stages as layers"),
         pytest.param(

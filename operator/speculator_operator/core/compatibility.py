@@ -250,16 +250,31 @@ def draft_unfit(case: _Case) -> Iterator[Finding]:
             f"name a draft for {method}, or set method to {'draft_model' if kind == 'regular' else kind}",
             case.field,
         )
-    elif method == "draft_model" and (layers := drafts.mtp_layers(config)) and layers.count != 0:
+    elif method in _RUN_BY_TYPE and _taken_for_mtp(case):
+        otherwise = "by itself" if method == "draft_model" else f"as one for {method}"
         yield case.closed(
             Reason.DRAFT_UNFIT,
             f"the engine takes any draft of type {text(config, 'model_type') or architecture(config)} for layers that "
-            "predict several tokens of the verifier's, and would not run it by itself",
+            f"predict several tokens of the verifier's, and would not run it {otherwise}",
             "use another model as the draft",
             case.field,
         )
     elif method in drafts.ARCHITECTURES and drafts.mtp_layers(config) is None:
         yield from _head_unfit(case, method, drafts.head_architecture(method, config))
+
+
+def _taken_for_mtp(case: _Case) -> bool:
+    """Whether the engine makes one of its own layers for multi-token prediction of the draft, whatever the method is.
+
+    Source: ``SpeculativeConfig.hf_config_override`` in config/speculative.py. Of Nemotron-H it does so only where the
+    config says that there are such layers.
+    """
+    layers, kind = drafts.mtp_layers(case.config), drafts.mtp_type(case.config)
+    if layers is None or (case.method == "eagle" and kind in drafts.EAGLE_OF_MTP):
+        return False
+    names = (kind, architecture(case.config))
+    known = any(releases.available("mtp_model", name, case.engine_version) for name in names)
+    return known and (layers.count != 0 or "nemotron_h" not in kind)
 
 
 def _head_unfit(case: _Case, method: str, name: str) -> Iterator[Finding]:
@@ -323,6 +338,8 @@ def _loaded_draft(case: _Case) -> str:
     return loaded_from(Identity(uri=model.uri), role, case.cache).uri
 
 
+#: Methods whose draft is run as its type says. (A draft for dspark is given an architecture after that.)
+_RUN_BY_TYPE = frozenset({"draft_model", "eagle", "eagle3", "dflash"})
 #: The kinds of drafts that a method takes. An unplain one may be a head of its authors' own format.
 _KINDS: Mapping[str, tuple[str | None, ...]] = {
     "draft_model": ("regular", None),

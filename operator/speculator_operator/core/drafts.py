@@ -47,6 +47,8 @@ ARCHITECTURES: Mapping[str, frozenset[str]] = {
         ("DSparkDraftModel", "Gemma4DSparkModel", "K3DSparkModel", "Qwen3DSparkModel", "Qwen3OmniDSparkModel")
     ),
 }
+#: Types whose config is made one of DeepSeek's layers for multi-token prediction; their eagle heads are such a layer.
+EAGLE_OF_MTP = frozenset({"deepseek_mtp", "deepseek_v3", "deepseek_v32", "glm_moe_dsa"})
 #: Verifiers whose own checkpoint has dspark drafts. Source: the dspark branch of ``SpeculativeConfig.__post_init__``.
 DSPARK_INSIDE = frozenset({"deepseek_v4", "deepseek_v41"})
 
