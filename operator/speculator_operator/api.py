@@ -413,7 +413,7 @@ class Reason(StrEnum):
 
     Set ``spec.parallelism.pipeline`` to 1, or take a draft that has an embedding."""
     SCHEDULE_UNSUPPORTED = "ScheduleUnsupported"
-    """A schedule of tokens by batch size doesn't work with the method, or with data parallelism.
+    """A schedule of tokens by batch size doesn't work with the method.
 
     Take the schedule out, and set ``spec.speculation.numSpeculativeTokens``."""
     ACCELERATORS_EXCEED_NODE = "AcceleratorsExceedNode"

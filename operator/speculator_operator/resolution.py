@@ -35,6 +35,7 @@ from .core import (
     proof_probe,
 )
 from .core.checkpoint import Recipe, Snapshot
+from .core.compatibility import Case
 from .core.engine import Serving
 from .core.engine_args import ArgFields
 from .core.memory import estimate
@@ -358,9 +359,9 @@ def _compatibility(
 ) -> tuple[Finding, ...]:
     """``config`` is None where nothing is drafted, and where it was refused: the recipe says enough then."""
     drafts = models.off is None
-    found = compatibility.findings(
+    case = Case(
         recipe=models.recipe if drafts else None,
-        speculative=config,
+        speculative=config or {},
         draft=models.draft if drafts else None,
         verifier=models.verifier,
         tensor=request.serving.tensor,
@@ -378,15 +379,8 @@ def _compatibility(
         cache=spec.cache,
     )
     return (
-        *found,
-        *combinations.findings(
-            flags=request.flags,
-            speculative=config,
-            draft=models.draft.config if drafts and models.draft else None,
-            verifier=models.verifier.config,
-            tensor=request.serving.tensor,
-            served=_served_length(request, models),
-        ),
+        *compatibility.findings(case),
+        *combinations.findings(case),
         *_cache_findings(spec, models, config),
     )
 

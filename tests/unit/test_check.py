@@ -389,7 +389,7 @@ def test_offline_reads_the_folders_that_there_are(checked: Any, folders: list[st
 
 
 def test_warnings_count_where_they_are_to(checked: Any, folders: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compatibility, "findings", lambda **_: (WARNING,))
+    monkeypatch.setattr(compatibility, "findings", lambda _: (WARNING,))
     lenient = checked(*folders, file=[inputs.resource({})])
     assert lenient.code == 0
     assert lenient.out.splitlines()[0].endswith(": 1 warning")

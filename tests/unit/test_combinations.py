@@ -2,21 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
 
 from speculator_operator.api import Finding, Reason, Severity
+from speculator_operator.core.checkpoint import Snapshot
 from speculator_operator.core.combinations import findings
+from speculator_operator.core.compatibility import Case
 from speculator_operator.core.engine_args import flags_of, parse_args
+from speculator_operator.core.model_config import NOTHING
 
 VERIFIER = {"model_type": "qwen3", "num_key_value_heads": 2}
 DSPARK = {"draft_vocab_size": 32000, "transformer_layer_config": {"vocab_size": 151936}}
 
 
-def found(args: list[str], **given: Any) -> tuple[Finding, ...]:
-    defaults: dict[str, Any] = {"speculative": None, "draft": None, "verifier": VERIFIER, "tensor": 1, "served": None}
-    return findings(flags=flags_of(parse_args(args, "0.32.0")), **defaults | given)
+def found(
+    args: list[str],
+    draft: Mapping[str, Any] = NOTHING,
+    verifier: Mapping[str, Any] = VERIFIER,
+    speculative: Mapping[str, Any] = NOTHING,
+    engine_version: str = "0.32.0",
+    **given: Any,
+) -> tuple[Finding, ...]:
+    return findings(
+        Case(
+            speculative=speculative,
+            draft=Snapshot("org/draft", None, draft),
+            verifier=Snapshot("org/model", None, verifier),
+            flags=flags_of(parse_args(args, engine_version)),
+            engine_version=engine_version,
+            **given,
+        )
+    )
 
 
 REFUSED: dict[str, tuple[list[str], dict[str, Any], str]] = {
@@ -54,7 +73,7 @@ REFUSED: dict[str, tuple[list[str], dict[str, Any], str]] = {
     ),
     "whole prompts longer than a step": (
         ["--max-num-batched-tokens=2k", "--no-enable-chunked-prefill"],
-        {"served": 4096},
+        {"max_model_len": 4096},
         "raise it to 4096 or more",
     ),
     "a context that is split over too few GPUs": (
@@ -90,7 +109,7 @@ TAKEN: dict[str, tuple[list[str], dict[str, Any]]] = {
     "no async scheduling with prompt lookup": (["--no-async-scheduling"], {"speculative": {"method": "ngram"}}),
     "an eager engine without adaptive verification": (["--enforce-eager"], {"speculative": {"method": "dspark"}}),
     "as many batched tokens as sequences": (["--max-num-batched-tokens=128", "--max-num-seqs=128"], {}),
-    "batched tokens alone": (["--max-num-batched-tokens=64"], {"served": 4096}),
+    "batched tokens alone": (["--max-num-batched-tokens=64"], {"max_model_len": 4096}),
     "whole prompts of a length that isn't known": (["--max-num-batched-tokens=1", "--no-enable-chunked-prefill"], {}),
     "a context split over copies": (["-dcp=2"], {"tensor": 4}),
     "a context of latent heads": (["-dcp=4"], {"tensor": 4, "verifier": VERIFIER | {"kv_lora_rank": 512}}),

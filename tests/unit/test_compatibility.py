@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from speculator_operator.api import Finding, MemoryEstimate, Reason, Severity
+from speculator_operator.core import combinations
 from speculator_operator.core.checkpoint import Snapshot, read_recipe
-from speculator_operator.core.compatibility import context_length, findings, served_length
+from speculator_operator.core.compatibility import Case, context_length, findings, served_length
 from speculator_operator.core.engine_args import fields_from, flags_of, parse_args
 from speculator_operator.core.model_config import NOTHING
 from tests.support.configs import CONFIG, JSON, METHODS, YARN, load
@@ -45,10 +46,8 @@ def found(
     if draft_tensor is not None:
         speculative["draft_tensor_parallel_size"] = draft_tensor
     target = load(verifier) if isinstance(verifier, str) else verifier
-    defaults: dict[str, Any] = {"tensor": 1, "pipeline": 1, "max_model_len": None, "engine_version": "0.32.0"}
-    return findings(
-        recipe=recipe, speculative=speculative, draft=model(config), verifier=model(target), **defaults | given
-    )
+    models: dict[str, Any] = {"recipe": recipe, "draft": model(config), "verifier": model(target)}
+    return findings(Case(speculative=speculative, **models, **{"engine_version": "0.32.0", "flags": NOTHING} | given))
 
 
 def errors(told: tuple[Finding, ...]) -> tuple[Finding, ...]:
@@ -415,16 +414,10 @@ def judged(
     **given: Any,
 ) -> tuple[Finding, ...]:
     """Findings for a regular model, and the method and draft that a resource gives it."""
-    config = {"method": method, "num_speculative_tokens": 3, **(speculative or {})} if method else None
-    defaults: dict[str, Any] = {
-        "recipe": None,
-        "tensor": 1,
-        "pipeline": 1,
-        "max_model_len": None,
-        "engine_version": "0.32.0",
-    }
+    config = {"method": method, "num_speculative_tokens": 3, **(speculative or {})} if method else {}
     drafted = model(draft, name) if draft is not None else None
-    return findings(speculative=config, draft=drafted, verifier=model(verifier), **defaults | given)
+    models: dict[str, Any] = {"draft": drafted, "verifier": model(verifier)}
+    return findings(Case(speculative=config, **models, **{"engine_version": "0.32.0", "flags": NOTHING} | given))
 
 
 @pytest.mark.parametrize(
@@ -615,16 +608,6 @@ def judged(
                 "verifier": QWEN3_CONFIG,
             },
             id="an assistant of a verifier of another width",
-        ),
-        pytest.param(
-            Reason.SCHEDULE_UNSUPPORTED,
-            SCHEDULE,
-            {
-                "method": "ngram",
-                "data": 2,
-                "speculative": {"num_speculative_tokens_per_batch_size": [[1, 8, 3], [9, 64, 1]]},
-            },
-            id="a schedule with data parallelism",
         ),
         pytest.param(
             Reason.SCHEDULE_UNSUPPORTED,
@@ -856,7 +839,7 @@ def test_without_a_recipe_the_method_and_its_draft_are_judged(reason: Reason, fi
         ),
         pytest.param(
             {"method": "ngram", "speculative": {"num_speculative_tokens_per_batch_size": [[1, 8, 3], [9, 64, 0]]}},
-            id="a schedule without data parallelism",
+            id="a schedule for prompt lookup",
         ),
     ],
 )
@@ -1106,29 +1089,22 @@ def test_weights_are_there_whole_and_not_pickled(
 ) -> None:
     for verifier_files, draft_files, field in ((files, SHARDS, MODEL), (SHARDS, files, GIVEN)):
         told = findings(
-            recipe=None,
-            speculative={"method": "eagle3", "num_speculative_tokens": 3},
-            draft=model(RAW_EAGLE3, files=draft_files),
-            verifier=model(QWEN3_CONFIG, files=verifier_files),
-            tensor=1,
-            pipeline=1,
-            max_model_len=None,
-            engine_version="0.32.0",
-            allow_pickled_weights=allowed,
+            Case(
+                speculative={"method": "eagle3", "num_speculative_tokens": 3},
+                draft=model(RAW_EAGLE3, files=draft_files),
+                verifier=model(QWEN3_CONFIG, files=verifier_files),
+                flags=NOTHING,
+                engine_version="0.32.0",
+                allow_pickled_weights=allowed,
+            )
         )
         assert [(finding.reason, finding.field) for finding in told] == [(reason, field) for reason in reasons]
 
 
 def test_a_pointer_among_weights_is_worth_a_warning() -> None:
+    files = SHARDS | {"model-00002-of-00002.safetensors": 135}
     (told,) = findings(
-        recipe=None,
-        speculative=None,
-        draft=None,
-        verifier=model(QWEN3_CONFIG, files=SHARDS | {"model-00002-of-00002.safetensors": 135}),
-        tensor=1,
-        pipeline=1,
-        max_model_len=None,
-        engine_version="0.32.0",
+        Case(speculative=NOTHING, verifier=model(QWEN3_CONFIG, files=files), flags=NOTHING, engine_version="0.32.0")
     )
     assert (told.severity, told.reason) == (Severity.WARNING, Reason.WEIGHTS_MISSING)
     assert "1 of 2 have less than 1024 bytes, such as model-00002-of-00002.safetensors" in told.evidence
@@ -1267,17 +1243,17 @@ def test_whatever_two_configs_hold_they_are_judged(
     more: dict[str, Any],
     files: dict[str, int],
 ) -> None:
-    told = findings(
-        recipe=None,
+    case = Case(
         speculative={"method": method, "num_speculative_tokens": 3, **more},
         draft=model(draft, files=files) if draft is not None else None,
         verifier=model(verifier, files=files),
         tensor=4,
         pipeline=2,
         max_model_len=4096,
+        flags=NOTHING,
         engine_version="0.32.0",
         accelerators_per_node=4,
     )
-    for finding in told:
+    for finding in (*findings(case), *combinations.findings(case)):
         assert len(finding.message) < 1000
     assert (context_length(verifier, engine_version="0.20.0") or 1) > 0

@@ -471,12 +471,12 @@ def warning(number: int) -> Finding:
 
 async def test_warnings_come_after_errors_and_alone_do_not_refuse(monkeypatch: pytest.MonkeyPatch) -> None:
     error = Finding(severity=Severity.ERROR, reason=Reason.HEADS_NOT_DIVISIBLE, evidence="it fails")
-    monkeypatch.setattr(compatibility, "findings", lambda **_: (warning(1), error, warning(2)))
+    monkeypatch.setattr(compatibility, "findings", lambda _: (warning(1), error, warning(2)))
     assert (await assessed()).findings == (error, warning(1), warning(2))
     assert (await refusal()).message == "it fails"
 
     many = tuple(map(warning, range(100)))
-    monkeypatch.setattr(compatibility, "findings", lambda **_: many)
+    monkeypatch.setattr(compatibility, "findings", lambda _: many)
     assert (await assessed()).findings == many
     assert (await resolved()).warnings == list(many[: api.MAX_WARNINGS])
 

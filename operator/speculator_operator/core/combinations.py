@@ -6,13 +6,12 @@ rule says nothing where a number that it needs isn't given: the engine's default
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator
 
 from speculator_operator.api import Finding, Reason, Severity
+from speculator_operator.core.compatibility import Case
 from speculator_operator.core.engine_args import human_integer
-from speculator_operator.core.model_config import NOTHING, Config, language_model, part, size
+from speculator_operator.core.model_config import part, size
 
 #: Source: ``validate_parsed_serve_args`` in entrypoints/launchers/cli_args.py.
 _COMPANIONS = {"--enable-auto-tool-choice": "--tool-call-parser", "--enable-log-outputs": "--enable-log-requests"}
@@ -20,41 +19,8 @@ _COMPANIONS = {"--enable-auto-tool-choice": "--tool-call-parser", "--enable-log-
 _SCHEDULED_IN_STEP = frozenset({"medusa", "mlp_speculator", "ngram", "suffix"})
 
 
-@dataclass(frozen=True)
-class _Case:
-    flags: Mapping[str, str]
-    speculative: Mapping[str, Any]
-    draft: Config
-    target: Config
-    tensor: int
-    served: int | None
-
-    def on(self, flag: str) -> bool:
-        return self.flags.get(flag, "false") != "false"
-
-    def off(self, flag: str) -> bool:
-        return self.flags.get(flag) == "false"
-
-    def number(self, flag: str) -> int | None:
-        return human_integer(self.flags[flag]) if flag in self.flags else None
-
-
-def findings(
-    *,
-    flags: Mapping[str, str],
-    speculative: Mapping[str, Any] | None,
-    draft: Config | None,
-    verifier: Config,
-    tensor: int,
-    served: int | None,
-) -> tuple[Finding, ...]:
-    """What the engine would refuse, as errors.
-
-    ``flags`` are the options that no field mirrors (``engine_args.flags_of``), ``speculative`` is the speculative
-    config that the engine gets, None where nothing is drafted, ``draft`` and ``verifier`` are the models' configs.
-    ``served`` is the length that requests may have, None where it isn't known.
-    """
-    case = _Case(flags, speculative or NOTHING, draft or NOTHING, language_model(verifier), tensor, served)
+def findings(case: Case) -> tuple[Finding, ...]:
+    """What the engine would refuse, as errors."""
     rules = (
         companion_missing,
         async_scheduling_unsupported,
@@ -66,14 +32,14 @@ def findings(
     return tuple(finding for rule in rules for finding in rule(case))
 
 
-def companion_missing(case: _Case) -> Iterator[Finding]:
+def companion_missing(case: Case) -> Iterator[Finding]:
     """An option that does nothing without another."""
     for flag, companion in _COMPANIONS.items():
-        if case.on(flag) and (companion not in case.flags or case.off(companion)):
+        if case.on(flag) and (companion not in case.flags or _off(case, companion)):
             yield _error(f"{flag} is set without {companion}", f"add {companion}, or leave {flag} out")
 
 
-def async_scheduling_unsupported(case: _Case) -> Iterator[Finding]:
+def async_scheduling_unsupported(case: Case) -> Iterator[Finding]:
     """Asynchronous scheduling is on by default, and off where it can't be; asked for, it must be possible.
 
     Source: ``VllmConfig.__post_init__`` in config/vllm.py.
@@ -89,7 +55,7 @@ def async_scheduling_unsupported(case: _Case) -> Iterator[Finding]:
     yield _error(f"--async-scheduling doesn't go with {why}", "leave it out: the engine then decides by itself")
 
 
-def graphs_missing(case: _Case) -> Iterator[Finding]:
+def graphs_missing(case: Case) -> Iterator[Finding]:
     """Adaptive verification sizes batches by what CUDA graphs cost.
 
     Source: ``_validate_adaptive_verification`` in config/vllm.py.
@@ -98,12 +64,12 @@ def graphs_missing(case: _Case) -> Iterator[Finding]:
         yield _error("--enforce-eager doesn't go with enable_adaptive_verification", "leave one of them out")
 
 
-def batch_too_small(case: _Case) -> Iterator[Finding]:
+def batch_too_small(case: Case) -> Iterator[Finding]:
     """A step's tokens are enough for each sequence and, where a prompt isn't cut, for the longest.
 
     Source: ``SchedulerConfig.verify_max_model_len`` and ``_verify_args`` in config/scheduler.py.
     """
-    batch, sequences = case.number("--max-num-batched-tokens"), case.number("--max-num-seqs")
+    batch, sequences = _number(case, "--max-num-batched-tokens"), _number(case, "--max-num-seqs")
     if batch is None:
         return
     if sequences is not None and batch < sequences:
@@ -111,7 +77,7 @@ def batch_too_small(case: _Case) -> Iterator[Finding]:
             f"--max-num-batched-tokens is {batch}, and --max-num-seqs {sequences}",
             f"raise the first to {sequences} or more, or lower the second",
         )
-    if case.off("--enable-chunked-prefill") and case.served is not None and batch < case.served:
+    if _off(case, "--enable-chunked-prefill") and case.served is not None and batch < case.served:
         yield _error(
             f"--max-num-batched-tokens is {batch}, prompts aren't cut (--no-enable-chunked-prefill), and requests may "
             f"have {case.served} tokens",
@@ -119,12 +85,12 @@ def batch_too_small(case: _Case) -> Iterator[Finding]:
         )
 
 
-def context_parallel_unsupported(case: _Case) -> Iterator[Finding]:
+def context_parallel_unsupported(case: Case) -> Iterator[Finding]:
     """The context is split over GPUs that would keep copies of a key-value head.
 
     Source: ``ModelConfig.verify_with_parallel_config`` in config/model.py.
     """
-    parts, groups = case.number("--decode-context-parallel-size"), size(case.target, "num_key_value_heads")
+    parts, groups = _number(case, "--decode-context-parallel-size"), size(case.target, "num_key_value_heads")
     if parts is None or parts == 1 or groups is None or "kv_lora_rank" in case.target:
         return
     copies = case.tensor // groups
@@ -136,14 +102,14 @@ def context_parallel_unsupported(case: _Case) -> Iterator[Finding]:
         )
 
 
-def candidates_too_many(case: _Case) -> Iterator[Finding]:
+def candidates_too_many(case: Case) -> Iterator[Finding]:
     """A draft's candidates are of its vocabulary.
 
     Source: ``SpeculativeConfig.__post_init__`` in config/speculative.py.
     """
     candidates = size(case.speculative, "dspark_draft_topk")
-    layer = part(case.draft, "transformer_layer_config")
-    vocabulary = size(case.draft, "draft_vocab_size", "vocab_size") or size(layer, "vocab_size")
+    layer = part(case.config, "transformer_layer_config")
+    vocabulary = size(case.config, "draft_vocab_size", "vocab_size") or size(layer, "vocab_size")
     if candidates and vocabulary and candidates > vocabulary:
         yield Finding(
             severity=Severity.ERROR,
@@ -152,6 +118,14 @@ def candidates_too_many(case: _Case) -> Iterator[Finding]:
             remedy=f"set it to {vocabulary} or less",
             field="spec.speculation.config.dspark_draft_topk",
         )
+
+
+def _off(case: Case, flag: str) -> bool:
+    return case.flags.get(flag) == "false"
+
+
+def _number(case: Case, flag: str) -> int | None:
+    return human_integer(case.flags[flag]) if flag in case.flags else None
 
 
 def _error(evidence: str, remedy: str) -> Finding:

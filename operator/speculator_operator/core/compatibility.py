@@ -75,58 +75,71 @@ def _warning(reason: Reason, evidence: str, remedy: str, field: str | None = Non
     return Finding(severity=Severity.WARNING, reason=reason, evidence=evidence, remedy=remedy, field=field)
 
 
-@dataclass(frozen=True)
-class _Case:
+@dataclass(frozen=True, kw_only=True)
+class Case:
     """What the rules look at.
 
-    ``config`` is the draft's whole config, ``layer`` and ``target`` are the parts of draft's and verifier's that
-    describe a language model. ``given`` is the draft as read, None where the verifier holds it, or where the method has
-    none. ``field`` is what names it. ``served`` is the length that requests may have, None where it isn't known.
+    ``speculative`` is the speculative config that the engine gets, empty where nothing is drafted; without its
+    ``method``, the recipe's is meant. ``draft`` is what was read of its ``model``: one that is part of the verifier, or
+    that needs no weights, is None. ``max_model_len`` is None where no length is asked for, or where the engine is to
+    choose one; ``flags`` are the engine's other options (``engine_args.flags_of``). What the installation or the
+    resource allows beyond is under ``allow_...``; ``accelerators_per_node`` is the most that a node has.
+    From a ``cache`` the engine loads folders, whose names say nothing.
     """
 
-    recipe: Recipe | None
-    method: str | None
+    recipe: Recipe | None = None
     speculative: Mapping[str, Any]
-    given: Snapshot | None
-    config: Config
-    layer: Config
-    field: str
+    draft: Snapshot | None = None
     verifier: Snapshot
-    target: Config
-    tensor: int
-    pipeline: int
-    data: int
-    max_model_len: int | None
-    served: int | None
+    tensor: int = 1
+    pipeline: int = 1
+    max_model_len: int | None = None
     flags: Mapping[str, str]
     engine_version: str
-    allow_remote_code: bool
-    allow_pickled_weights: bool
-    allow_long_context: bool
-    accelerators_per_node: int | None
-    memory: MemoryEstimate | None
-    cache: Cache | None
+    allow_remote_code: bool = False
+    allow_pickled_weights: bool = False
+    allow_long_context: bool = False
+    accelerators_per_node: int | None = None
+    memory: MemoryEstimate | None = None
+    cache: Cache | None = None
+
+    @property
+    def method(self) -> str | None:
+        return text(self.speculative, "method") or (self.recipe.method if self.recipe else None)
 
     @property
     def tokens(self) -> int | None:
         return size(self.speculative, "num_speculative_tokens")
 
+    @property
+    def config(self) -> Config:
+        """The draft's whole config."""
+        return self.draft.config if self.draft is not None else self.recipe.config if self.recipe else NOTHING
+
+    @property
+    def layer(self) -> Config:
+        """The part of the draft's config that describes a language model."""
+        return draft_layers(self.config)
+
+    @property
+    def target(self) -> Config:
+        """The part of the verifier's config that describes a language model."""
+        return language_model(self.verifier.config)
+
+    @property
+    def field(self) -> str:
+        """What names the draft."""
+        return _MODEL if self.recipe else _GIVEN_DRAFT
+
+    @property
+    def served(self) -> int | None:
+        """The length that requests may have, None where it isn't known."""
+        return served_length(self.verifier.config, self.max_model_len, self.flags, engine_version=self.engine_version)
+
     def closed(self, reason: Reason, evidence: str, remedy: str, field: str | None = None) -> Finding:
         """A finding by a closed list of the engine's: an error up to the release that it was read in."""
         newer = releases.newer(self.engine_version, _LISTS_READ_IN)
         return (_warning if newer else _error)(reason, evidence, remedy, field)
-
-    def held(self, rule: _Rule) -> Iterator[Finding]:
-        """What a rule finds. What it reads in the verifier's config is no more than a warning where the engine is told
-        to serve another one. Code that would be run is refused all the same."""
-        changing = _changes_config(self.flags) if rule in _OF_THE_VERIFIERS_CONFIG else None
-        for finding in rule(self):
-            stands = finding.field == _GIVEN_DRAFT or finding.reason == Reason.REMOTE_CODE_REFUSED
-            if changing and finding.severity == Severity.ERROR and not stands:
-                evidence = f"{finding.evidence} (by the config.json that was read: {changing} changes the verifier's)"
-                yield finding.model_copy(update={"severity": Severity.WARNING, "evidence": evidence})
-            else:
-                yield finding
 
     def implements(self, name: str) -> bool | None:
         """Whether the engine has an architecture of its own; None where its release isn't known."""
@@ -134,36 +147,14 @@ class _Case:
             return None
         return releases.available("architecture", name, self.engine_version) is True
 
+    def on(self, flag: str) -> bool:
+        """Whether a switch is on, so far as it is given."""
+        return self.flags.get(flag, "false") != "false"
 
-def findings(
-    *,
-    recipe: Recipe | None,
-    speculative: Mapping[str, Any] | None,
-    draft: Snapshot | None,
-    verifier: Snapshot,
-    tensor: int,
-    pipeline: int,
-    data: int = 1,
-    max_model_len: int | None,
-    flags: Mapping[str, str] = NOTHING,
-    engine_version: str,
-    allow_remote_code: bool = False,
-    allow_pickled_weights: bool = False,
-    allow_long_context: bool = False,
-    accelerators_per_node: int | None = None,
-    memory: MemoryEstimate | None = None,
-    cache: Cache | None = None,
-) -> tuple[Finding, ...]:
-    """What is known to fail and what may: the most telling first, errors and warnings as they come.
 
-    ``speculative`` is the speculative config that the engine gets, None where nothing is drafted; without its
-    ``method``, the recipe's is meant. ``draft`` is what was read of its ``model``: one that is part of the verifier, or
-    that needs no weights, is None. ``max_model_len`` is None where no length is asked for, or where the engine is to
-    choose one; ``flags`` are the engine's other options (``engine_args.flags_of``). What the installation or the
-    resource allows beyond is under ``allow_...``; ``accelerators_per_node`` is the most that a node has.
-    From a ``cache`` the engine loads folders, whose names say nothing.
-    """
-    if is_speculators_checkpoint(verifier.config):
+def findings(case: Case) -> tuple[Finding, ...]:
+    """What is known to fail and what may: the most telling first, errors and warnings as they come."""
+    if is_speculators_checkpoint(case.verifier.config):
         # The engine would swap it for the model that it names: maybe_override_with_speculators in
         # transformers_utils/config.py. Nothing else about it is worth a word.
         return (
@@ -174,39 +165,26 @@ def findings(
                 _VERIFIER,
             ),
         )
-    config = draft.config if draft is not None else recipe.config if recipe else NOTHING
-    target = language_model(verifier.config)
-    case = _Case(
-        recipe=recipe,
-        method=text(speculative or NOTHING, "method") or (recipe.method if recipe else None),
-        speculative=speculative or NOTHING,
-        given=draft,
-        config=config,
-        layer=draft_layers(config),
-        field=_MODEL if recipe else _GIVEN_DRAFT,
-        verifier=verifier,
-        target=target,
-        tensor=tensor,
-        pipeline=pipeline,
-        data=data,
-        max_model_len=max_model_len,
-        served=served_length(verifier.config, max_model_len, flags, engine_version=engine_version),
-        flags=flags,
-        engine_version=engine_version,
-        allow_remote_code=allow_remote_code,
-        allow_pickled_weights=allow_pickled_weights,
-        allow_long_context=allow_long_context,
-        accelerators_per_node=accelerators_per_node,
-        memory=memory,
-        cache=cache,
-    )
-    unfit = tuple(finding for rule in _OF_THE_KIND for finding in case.held(rule))
+    unfit = tuple(finding for rule in _OF_THE_KIND for finding in _held(rule, case))
     # The numbers of a draft that is none for the method would only confuse.
     rules = _OF_ALL if unfit else (*_OF_THE_DRAFT, *_OF_ALL)
-    return (*unfit, *(finding for rule in rules for finding in case.held(rule)))
+    return (*unfit, *(finding for rule in rules for finding in _held(rule, case)))
 
 
-def method_unsupported(case: _Case) -> Iterator[Finding]:
+def _held(rule: _Rule, case: Case) -> Iterator[Finding]:
+    """What a rule finds. What it reads in the verifier's config is no more than a warning where the engine is told to
+    serve another one. Code that would be run is refused all the same."""
+    changing = _changes_config(case.flags) if rule in _OF_THE_VERIFIERS_CONFIG else None
+    for finding in rule(case):
+        stands = finding.field == _GIVEN_DRAFT or finding.reason == Reason.REMOTE_CODE_REFUSED
+        if changing and finding.severity == Severity.ERROR and not stands:
+            evidence = f"{finding.evidence} (by the config.json that was read: {changing} changes the verifier's)"
+            yield finding.model_copy(update={"severity": Severity.WARNING, "evidence": evidence})
+        else:
+            yield finding
+
+
+def method_unsupported(case: Case) -> Iterator[Finding]:
     """A method that the engine knows by name only.
 
     Source: the end of ``_SPECULATIVE_DECODING_MODELS`` in model_executor/models/registry.py, and the choice of a
@@ -221,7 +199,7 @@ def method_unsupported(case: _Case) -> Iterator[Finding]:
         )
 
 
-def package_missing(case: _Case) -> Iterator[Finding]:
+def package_missing(case: Case) -> Iterator[Finding]:
     """A method whose code isn't the engine's. Source: ``_validate_suffix_decoding`` in config/speculative.py."""
     if case.method == "suffix":
         yield _warning(
@@ -232,14 +210,14 @@ def package_missing(case: _Case) -> Iterator[Finding]:
         )
 
 
-def draft_unfit(case: _Case) -> Iterator[Finding]:
+def draft_unfit(case: Case) -> Iterator[Finding]:
     """The draft is one for the method. Where it isn't, the engine fails, or runs another method than it was told.
 
     Source: ``SpeculativeConfig.__post_init__`` in config/speculative.py. A speculators checkpoint says itself what it
     is.
     """
     method, config = case.method, case.config
-    if method is None or case.given is None or case.recipe is not None or is_speculators_checkpoint(config):
+    if method is None or case.draft is None or case.recipe is not None or is_speculators_checkpoint(config):
         return
     kind = drafts.kind(config)
     if kind not in _KINDS.get(method, (kind,)):
@@ -263,7 +241,7 @@ def draft_unfit(case: _Case) -> Iterator[Finding]:
         yield from _head_unfit(case, method, drafts.head_architecture(method, config))
 
 
-def _taken_for_mtp(case: _Case) -> bool:
+def _taken_for_mtp(case: Case) -> bool:
     """Whether the engine makes one of its own layers for multi-token prediction of the draft, whatever the method is.
 
     Source: ``SpeculativeConfig.hf_config_override`` in config/speculative.py. Of Nemotron-H it does so only where the
@@ -277,7 +255,7 @@ def _taken_for_mtp(case: _Case) -> bool:
     return known and (layers.count != 0 or "nemotron_h" not in kind)
 
 
-def _head_unfit(case: _Case, method: str, name: str) -> Iterator[Finding]:
+def _head_unfit(case: Case, method: str, name: str) -> Iterator[Finding]:
     """Source: ``EAGLEConfig`` in transformers_utils/configs/eagle.py, and the registry of models."""
     names = drafts.ARCHITECTURES[method]
     implemented = case.implements(name) if name else None
@@ -297,11 +275,11 @@ def _head_unfit(case: _Case, method: str, name: str) -> Iterator[Finding]:
         )
 
 
-def drafts_not_inside(case: _Case) -> Iterator[Finding]:
+def drafts_not_inside(case: Case) -> Iterator[Finding]:
     """Without a model of its own, dspark takes the drafts in the verifier's checkpoint, of the one family that has
     them. Source: the dspark branches of ``SpeculativeConfig.__post_init__``."""
     kind = text(case.verifier.config, "model_type")
-    if case.method == "dspark" and case.given is None and kind not in drafts.DSPARK_INSIDE:
+    if case.method == "dspark" and case.draft is None and kind not in drafts.DSPARK_INSIDE:
         yield case.closed(
             Reason.DRAFT_UNFIT,
             "method dspark without a model takes the drafts in the verifier's own checkpoint, and only those of "
@@ -311,12 +289,12 @@ def drafts_not_inside(case: _Case) -> Iterator[Finding]:
         )
 
 
-def name_misleading(case: _Case) -> Iterator[Finding]:
+def name_misleading(case: Case) -> Iterator[Finding]:
     """The engine reads the method out of the draft's name, whatever it is told, unless it is told one of these four.
 
     Source: "Automatically detect the method" in ``SpeculativeConfig.__post_init__``.
     """
-    if case.method is None or case.method in drafts.HEADS or (case.given is None and case.method != "mtp"):
+    if case.method is None or case.method in drafts.HEADS or (case.draft is None and case.method != "mtp"):
         return
     loaded = _loaded_draft(case)
     if named := drafts.method_by_name(loaded):
@@ -329,12 +307,12 @@ def name_misleading(case: _Case) -> Iterator[Finding]:
         )
 
 
-def _loaded_draft(case: _Case) -> str:
+def _loaded_draft(case: Case) -> str:
     """What the engine is told to load as the draft."""
     given = case.speculative.get("model")
     if isinstance(given, str):
         return given
-    model, role = (case.given, "draft") if case.given else (case.verifier, "verifier")
+    model, role = (case.draft, "draft") if case.draft else (case.verifier, "verifier")
     return loaded_from(Identity(uri=model.uri), role, case.cache).uri
 
 
@@ -353,7 +331,7 @@ _KINDS: Mapping[str, tuple[str | None, ...]] = {
 _KIND_IN_WORDS = {"regular": "a model that speaks by itself", "mtp": "layers that predict several tokens of a verifier"}
 
 
-def mtp_layers_missing(case: _Case) -> Iterator[Finding]:
+def mtp_layers_missing(case: Case) -> Iterator[Finding]:
     """The verifier (or the draft that is named) has layers for multi-token prediction that the engine knows.
 
     Source: ``SpeculativeConfig.hf_config_override`` in config/speculative.py, for which models in which release; a
@@ -361,10 +339,10 @@ def mtp_layers_missing(case: _Case) -> Iterator[Finding]:
     """
     if case.method != "mtp":
         return
-    config = case.given.config if case.given else case.verifier.config
-    whose = "the draft" if case.given else "the verifier"
-    field = _GIVEN_DRAFT if case.given else "spec.speculation.config.method"
-    remedy = "choose another method" if case.given is None else "name another draft, or choose another method"
+    config = case.draft.config if case.draft else case.verifier.config
+    whose = "the draft" if case.draft else "the verifier"
+    field = _GIVEN_DRAFT if case.draft else "spec.speculation.config.method"
+    remedy = "choose another method" if case.draft is None else "name another draft, or choose another method"
     found = drafts.mtp_layers(config)
     if found is None:
         kind = text(config, "model_type") or architecture(config) or "unknown"
@@ -392,7 +370,7 @@ def _mtp_lack(config: Config, version: str) -> str | None:
     return f"those of {' and '.join(missing)}" if missing and not any(known.values()) else None
 
 
-def tokens_unfit(case: _Case) -> Iterator[Finding]:
+def tokens_unfit(case: Case) -> Iterator[Finding]:
     """The number of tokens is one that the draft's layers or heads can propose.
 
     Source: "Ensure divisibility for MTP module reuse" in config/speculative.py; medusa gets as many heads as tokens
@@ -404,7 +382,7 @@ def tokens_unfit(case: _Case) -> Iterator[Finding]:
         return
     field = "spec.speculation.numSpeculativeTokens"
     if case.method == "mtp":
-        found = drafts.mtp_layers(case.config if case.given else case.verifier.config)
+        found = drafts.mtp_layers(case.config if case.draft else case.verifier.config)
         step = found.count if found else None
         if step and tokens > step and tokens % step:
             yield _error(
@@ -424,7 +402,7 @@ def tokens_unfit(case: _Case) -> Iterator[Finding]:
             )
 
 
-def hidden_size_mismatch(case: _Case) -> Iterator[Finding]:
+def hidden_size_mismatch(case: Case) -> Iterator[Finding]:
     """The verifier's hidden states enter the draft: tapped ones its ``fc``, the last ones an eagle or medusa head.
 
     Source: ``fc_input_size`` in model_executor/models/{llama,qwen3}_eagle3.py, ``_get_dflash_fc_input_size`` in
@@ -443,7 +421,7 @@ def hidden_size_mismatch(case: _Case) -> Iterator[Finding]:
         expected = size(case.layer, "hidden_size")
     elif case.method == "medusa":
         expected = size(case.config, "hidden_size") if "hidden_size" in case.config else _MEDUSA_HIDDEN_SIZE
-    elif case.method == "mtp" and case.given:
+    elif case.method == "mtp" and case.draft:
         expected = size(case.config, "backbone_hidden_size")
     if expected and expected != actual:
         yield _error(
@@ -454,7 +432,7 @@ def hidden_size_mismatch(case: _Case) -> Iterator[Finding]:
         )
 
 
-def vocabulary_mismatch(case: _Case) -> Iterator[Finding]:
+def vocabulary_mismatch(case: Case) -> Iterator[Finding]:
     """A draft proposes token ids of the verifier's vocabulary, or of a part of it.
 
     Source: ``verify_equal_vocab_size_if_draft_model`` in config/speculative.py; ``compute_logits`` in
@@ -483,7 +461,7 @@ def vocabulary_mismatch(case: _Case) -> Iterator[Finding]:
         yield _error(Reason.VOCABULARY_MISMATCH, problem, _ANOTHER_VERIFIER, _VERIFIER)
 
 
-def verifier_untappable(case: _Case) -> Iterator[Finding]:
+def verifier_untappable(case: Case) -> Iterator[Finding]:
     """The engine's model hands out its hidden states.
 
     Source: ``set_eagle3_aux_hidden_state_layers`` in v1/worker/gpu/spec_decode/eagle/eagle3_utils.py.
@@ -498,7 +476,7 @@ def verifier_untappable(case: _Case) -> Iterator[Finding]:
         )
 
 
-def auxiliary_layers_invalid(case: _Case) -> Iterator[Finding]:
+def auxiliary_layers_invalid(case: Case) -> Iterator[Finding]:
     """The tapped layers are there, and as many as the draft's ``fc`` expects.
 
     Source: ``EagleModelMixin`` in model_executor/models/interfaces.py: states are taken before the first layer (0) and
@@ -535,7 +513,7 @@ def auxiliary_layers_invalid(case: _Case) -> Iterator[Finding]:
             )
 
 
-def heads_not_divisible(case: _Case) -> Iterator[Finding]:
+def heads_not_divisible(case: Case) -> Iterator[Finding]:
     """Heads are split over the GPUs; key-value heads too, or each is kept by as many GPUs.
 
     Source: ``ModelConfig.verify_with_parallel_config`` in config/model.py; the attention of
@@ -561,7 +539,7 @@ def _heads_finding(what: str, tensor: int) -> Finding:
     )
 
 
-def draft_tensor_parallel_invalid(case: _Case) -> Iterator[Finding]:
+def draft_tensor_parallel_invalid(case: Case) -> Iterator[Finding]:
     """The draft runs whole on each GPU, or is split as the verifier is; a model that speaks by itself is split.
 
     Source: ``SpeculativeConfig._verify_and_get_draft_tp`` in config/speculative.py; ``_raise_if_draft_tp_mismatch`` in
@@ -578,7 +556,7 @@ def draft_tensor_parallel_invalid(case: _Case) -> Iterator[Finding]:
         )
 
 
-def pipeline_unsupported(case: _Case) -> Iterator[Finding]:
+def pipeline_unsupported(case: Case) -> Iterator[Finding]:
     """With pipeline parallelism, the verifier has to be made for it, and so has what the method reads of it.
 
     Source: ``verify_with_parallel_config`` in config/model.py for the verifier;
@@ -619,13 +597,13 @@ def pipeline_unsupported(case: _Case) -> Iterator[Finding]:
     )
 
 
-def embedding_out_of_reach(case: _Case) -> Iterator[Finding]:
+def embedding_out_of_reach(case: Case) -> Iterator[Finding]:
     """Over several stages, a head needs an embedding of its own: the verifier's is on the first stage, and drafts are
     made on the last. Heads in their authors' format often have none.
 
     Source: ``maybe_share_target_embed`` in v1/worker/gpu/spec_decode/eagle/utils.py.
     """
-    if case.pipeline > 1 and case.method in drafts.HEADS and case.given and case.recipe is None:
+    if case.pipeline > 1 and case.method in drafts.HEADS and case.draft and case.recipe is None:
         yield _warning(
             Reason.EMBEDDING_OUT_OF_REACH,
             f"spec.parallelism.pipeline is {case.pipeline}, and then the draft needs an embedding of its own",
@@ -634,34 +612,25 @@ def embedding_out_of_reach(case: _Case) -> Iterator[Finding]:
         )
 
 
-def schedule_unsupported(case: _Case) -> Iterator[Finding]:
+def schedule_unsupported(case: Case) -> Iterator[Finding]:
     """A schedule of tokens by batch size is followed.
 
-    Source: ``_maybe_disable_dynamic_sd_for_data_parallel`` in config/vllm.py; ``MedusaProposer.propose`` in
-    v1/spec_decode/medusa.py asserts the whole number of tokens.
+    Source: ``MedusaProposer.propose`` in v1/spec_decode/medusa.py asserts the whole number of tokens.
     """
     schedule = case.speculative.get("num_speculative_tokens_per_batch_size")
     if not isinstance(schedule, list):
         return
-    field = "spec.speculation.config.num_speculative_tokens_per_batch_size"
-    if case.data > 1:
-        yield _error(
-            Reason.SCHEDULE_UNSUPPORTED,
-            f"a schedule of tokens by batch size is given, and the engine drops it with data parallelism ({case.data})",
-            "leave the schedule out, or use spec.replicas in place of data parallelism",
-            field,
-        )
     fewer = any(isinstance(entry, list) and entry and entry[-1] != case.tokens for entry in schedule)
     if case.method == "medusa" and fewer:
         yield _error(
             Reason.SCHEDULE_UNSUPPORTED,
             f"a schedule of tokens by batch size is given, and medusa always proposes all {case.tokens}",
             "leave the schedule out",
-            field,
+            "spec.speculation.config.num_speculative_tokens_per_batch_size",
         )
 
 
-def accelerators_exceed_node(case: _Case) -> Iterator[Finding]:
+def accelerators_exceed_node(case: Case) -> Iterator[Finding]:
     """A pod runs on one node."""
     count, most = case.tensor * case.pipeline, case.accelerators_per_node
     if most is not None and count > most:
@@ -674,7 +643,7 @@ def accelerators_exceed_node(case: _Case) -> Iterator[Finding]:
         )
 
 
-def layers_too_few(case: _Case) -> Iterator[Finding]:
+def layers_too_few(case: Case) -> Iterator[Finding]:
     """Each stage has a layer; one without would hold its accelerators for nothing.
 
     Source: ``get_pp_indices`` in distributed/utils.py.
@@ -689,7 +658,7 @@ def layers_too_few(case: _Case) -> Iterator[Finding]:
         )
 
 
-def context_too_long(case: _Case) -> Iterator[Finding]:
+def context_too_long(case: Case) -> Iterator[Finding]:
     """The length asked for is within the verifier's context.
 
     Source: ``_get_and_verify_max_len`` in config/model.py; its environment variable VLLM_ALLOW_LONG_MAX_MODEL_LEN
@@ -706,7 +675,7 @@ def context_too_long(case: _Case) -> Iterator[Finding]:
         )
 
 
-def draft_context_short(case: _Case) -> Iterator[Finding]:
+def draft_context_short(case: Case) -> Iterator[Finding]:
     """The draft's context is as long as requests may be.
 
     Source: ``_input_fits_in_drafter`` in v1/worker/gpu_model_runner.py, where drafting ends; the newer runner
@@ -725,7 +694,7 @@ def draft_context_short(case: _Case) -> Iterator[Finding]:
         )
 
 
-def remote_code_refused(case: _Case) -> Iterator[Finding]:
+def remote_code_refused(case: Case) -> Iterator[Finding]:
     """Models run with the engine's own code, or with that of Transformers; what neither has, a repository may bring.
 
     Source: ``_try_resolve_transformers`` in model_executor/models/registry.py; ``HFConfigParser.parse`` in
@@ -733,7 +702,7 @@ def remote_code_refused(case: _Case) -> Iterator[Finding]:
     Transformers'.
     """
     models = [("verifier", case.verifier.config, _VERIFIER if case.recipe else _MODEL)]
-    if case.given is not None and case.recipe is None:
+    if case.draft is not None and case.recipe is None:
         models.append(("draft", case.config, case.field))
     for whose, config, field in models:
         what, hopeless = _unknown(case, whose, config)
@@ -751,12 +720,12 @@ def remote_code_refused(case: _Case) -> Iterator[Finding]:
         if not case.allow_remote_code:
             remedy = "use a model that the engine implements, or ask whoever runs the operator to allow remote code"
             yield _error(Reason.REMOTE_CODE_REFUSED, f"{brings}, which is not run here", remedy, field)
-        elif case.flags.get("--trust-remote-code", "false") == "false":
+        elif not case.on("--trust-remote-code"):
             remedy = "add --trust-remote-code to spec.engine.args, which the installation allows"
             yield _error(Reason.REMOTE_CODE_REFUSED, f"{brings}, and isn't trusted", remedy, "spec.engine.args")
 
 
-def _unknown(case: _Case, whose: str, config: Config) -> tuple[str | None, bool]:
+def _unknown(case: Case, whose: str, config: Config) -> tuple[str | None, bool]:
     """What of a model the engine doesn't know, None where nothing is known to be; and whether nothing else helps.
 
     A head's architecture goes by its method, and medusa heads need no type. What a config says by itself is looked at
@@ -779,15 +748,15 @@ def _unknown(case: _Case, whose: str, config: Config) -> tuple[str | None, bool]
     return what, all(known_models.implemented_nowhere(name) for name in named)
 
 
-def weights_unusable(case: _Case) -> Iterator[Finding]:
+def weights_unusable(case: Case) -> Iterator[Finding]:
     """There are weights, whole, of a model, and none that have to be unpickled.
 
     Source: ``DefaultModelLoader._prepare_weights`` in model_executor/model_loader/default_loader.py, which takes what
     LoRA has trained (``adapter_model``) for a model. Unpickling runs whatever code is in the file.
     """
     models = [("verifier", case.verifier, _VERIFIER if case.recipe else _MODEL)]
-    if case.given is not None:
-        models.append(("draft", case.given, case.field))
+    if case.draft is not None:
+        models.append(("draft", case.draft, case.field))
     for whose, model, field in models:
         if model.files is None:
             continue
@@ -834,7 +803,7 @@ def weights_unusable(case: _Case) -> Iterator[Finding]:
             )
 
 
-def memory_insufficient(case: _Case) -> Iterator[Finding]:
+def memory_insufficient(case: Case) -> Iterator[Finding]:
     """Weights and one request of the longest length fit into what the engine may take of the accelerators.
 
     Source: ``_check_enough_kv_cache_memory`` in v1/core/kv_cache_utils.py, ``request_memory`` in v1/worker/utils.py.
@@ -875,24 +844,24 @@ _TAKES_ANY = frozenset({"gguf", "humming"})
 _CHOSEN_BY_CHECKPOINT = re.compile(r"auto-round|modelopt\w*|(gpt_oss_)?mxfp4|deepseek_v4_fp8")
 
 
-def quantization_unsupported(case: _Case) -> Iterator[Finding]:
+def quantization_unsupported(case: Case) -> Iterator[Finding]:
     """The weights are quantized by a method that the engine has, and by the one that it is told.
 
     Source: ``ModelConfig._verify_quantization`` in config/model.py. For the draft it is told nothing of what
     ``--allow-deprecated-quantization`` allows (the end of ``SpeculativeConfig.__post_init__``).
     """
-    allowed = case.flags.get("--allow-deprecated-quantization", "false") != "false"
+    allowed = case.on("--allow-deprecated-quantization")
     verifier = _VERIFIER if case.recipe else _MODEL
     yield from _quantization_finding(
         case, "verifier", case.verifier.config, case.flags.get("--quantization", ""), allowed=allowed, field=verifier
     )
-    if case.given is not None:
+    if case.draft is not None:
         asked = text(case.speculative, "quantization")
         yield from _quantization_finding(case, "draft", case.config, asked, allowed=False, field=case.field)
 
 
 def _quantization_finding(
-    case: _Case, whose: str, config: Config, asked: str, *, allowed: bool, field: str
+    case: Case, whose: str, config: Config, asked: str, *, allowed: bool, field: str
 ) -> Iterator[Finding]:
     stored = quantization_method(config)
     asked = "" if asked == "None" else asked.lower()
@@ -934,14 +903,14 @@ def _asked_for(config: Config, stored: str, asked: str) -> bool:
     )
 
 
-def float16_unsupported(case: _Case) -> Iterator[Finding]:
+def float16_unsupported(case: Case) -> Iterator[Finding]:
     """Some models overflow in float16. A draft runs in what its verifier does.
 
     Source: ``_check_valid_dtype`` in config/model.py.
     """
     asked = case.flags.get("--dtype", "").lower()
     models = [("verifier", case.verifier.config)]
-    if case.given is not None:
+    if case.draft is not None:
         models.append(("draft", case.config))
     for whose, config in models:
         kind = text(config, "model_type")
@@ -954,7 +923,7 @@ def float16_unsupported(case: _Case) -> Iterator[Finding]:
             )
 
 
-def engine_unknown(case: _Case) -> Iterator[Finding]:
+def engine_unknown(case: Case) -> Iterator[Finding]:
     """An engine newer than the table of releases is taken for the newest in it."""
     version = case.engine_version
     if releases.newer(version, releases.newest()):
@@ -970,7 +939,7 @@ def _changes_config(flags: Mapping[str, str]) -> str | None:
     return next((flag for flag in _CHANGE_CONFIG if flag in flags), None)
 
 
-_Rule = Callable[[_Case], Iterator[Finding]]
+_Rule = Callable[[Case], Iterator[Finding]]
 _OF_THE_KIND: tuple[_Rule, ...] = (method_unsupported, name_misleading, draft_unfit, drafts_not_inside)
 _OF_THE_DRAFT: tuple[_Rule, ...] = (
     package_missing,
@@ -1087,7 +1056,7 @@ def _scaled(length: int, scaling: Config, *, yarn_multiplies: bool) -> int | Non
     return int(length * factor)
 
 
-def _named_layers(case: _Case) -> Sequence[int] | None:
+def _named_layers(case: Case) -> Sequence[int] | None:
     """The layers that the draft's config names, in the engine's numbers; None where it names none.
 
     Source: ``get_eagle3_aux_layers_from_config`` in v1/worker/gpu/spec_decode/eagle/eagle3_utils.py, and
@@ -1109,17 +1078,17 @@ def _named_layers(case: _Case) -> Sequence[int] | None:
     return None
 
 
-def _reads_last_state(case: _Case) -> bool:
+def _reads_last_state(case: Case) -> bool:
     """An eagle3 head may be trained on the last state alone."""
     return part(case.config, "eagle_config").get("use_aux_hidden_state") is False
 
 
-def _draft_size(case: _Case, key: str) -> int | None:
+def _draft_size(case: Case, key: str) -> int | None:
     # In the speculators format it stands beside the layer's config, elsewhere within.
     return size(case.config, key) or size(case.layer, key)
 
 
-def _by_transformers(case: _Case) -> bool:
+def _by_transformers(case: Case) -> bool:
     return case.flags.get("--model-impl") == "transformers"
 
 
