@@ -93,6 +93,9 @@ def behaviours(folder: Path) -> Facts:
             unscaled = [part.value for part in ast.walk(node.comparators[0]) if isinstance(part, ast.Constant)]
             if "yarn" in unscaled:
                 facts["behaviour", "yarn_is_scaled"] = f"{MODEL_CONFIG} {function.name}"
+    for node in ast.walk(_parsed(folder, SPECULATIVE)):
+        if isinstance(node, ast.Attribute) and ast.unparse(node) == "self.target_model_config.hf_config.vocab_size":
+            facts["behaviour", "medusa_reads_vocabulary"] = f"{SPECULATIVE} SpeculativeConfig"
     return facts
 
 

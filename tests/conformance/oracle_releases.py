@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import importlib
+import inspect
 import io
 import json
 import sys
@@ -40,6 +41,8 @@ def behaviour() -> Iterator[str]:
     )
     if length == 1024:
         yield "yarn_is_scaled"
+    if "target_model_config.hf_config.vocab_size" in inspect.getsource(speculative_config()):
+        yield "medusa_reads_vocabulary"
 
 
 def speculators() -> dict[str, Any]:
@@ -75,8 +78,12 @@ def flat(literal: Any) -> Iterator[str]:
             yield from flat(part)
 
 
+def speculative_config() -> Any:
+    return importlib.import_module("vllm.config.speculative").SpeculativeConfig
+
+
 def config_fields() -> list[Any]:
-    return list(dataclasses.fields(importlib.import_module("vllm.config.speculative").SpeculativeConfig))
+    return list(dataclasses.fields(speculative_config()))
 
 
 def config_value() -> Iterator[str]:

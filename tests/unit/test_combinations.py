@@ -71,6 +71,27 @@ REFUSED: dict[str, tuple[list[str], dict[str, Any], str]] = {
         {},
         "raise the first to 128 or more",
     ),
+    "more sequences than any step has tokens by default": (["--max-num-seqs=32769"], {}, "lower it, or set"),
+    "more sequences than a step of whole prompts has tokens": (
+        ["--max-num-seqs=65537", "--no-enable-chunked-prefill"],
+        {"max_model_len": 65536},
+        "no more than 65536 tokens",
+    ),
+    "prompts that count as long beyond the context": (
+        ["--long-prefill-token-threshold=4097"],
+        {"max_model_len": 4096},
+        "set it to 4096 or less",
+    ),
+    "shared memory for pictures on two GPUs": (
+        ["--mm-tensor-ipc=torch_shm"],
+        {"verifier": VERIFIER | {"vision_config": {"depth": 2}}, "tensor": 2},
+        "doesn't go with 2 GPUs",
+    ),
+    "shared memory for pictures over two stages": (
+        ["--mm-tensor-ipc=torch_shm"],
+        {"verifier": VERIFIER | {"vision_config": {"depth": 2}}, "pipeline": 2},
+        "doesn't go with 2 GPUs",
+    ),
     "whole prompts longer than a step": (
         ["--max-num-batched-tokens=2k", "--no-enable-chunked-prefill"],
         {"max_model_len": 4096},
@@ -110,6 +131,24 @@ TAKEN: dict[str, tuple[list[str], dict[str, Any]]] = {
     "an eager engine without adaptive verification": (["--enforce-eager"], {"speculative": {"method": "dspark"}}),
     "as many batched tokens as sequences": (["--max-num-batched-tokens=128", "--max-num-seqs=128"], {}),
     "batched tokens alone": (["--max-num-batched-tokens=64"], {"max_model_len": 4096}),
+    "as many sequences as the largest step has tokens": (["--max-num-seqs=32768"], {}),
+    "many sequences of whole prompts of a length that isn't known": (
+        ["--max-num-seqs=65537", "--no-enable-chunked-prefill"],
+        {},
+    ),
+    "prompts that count as long within the context": (
+        ["--long-prefill-token-threshold=4096"],
+        {"max_model_len": 4096},
+    ),
+    "prompts that count as long beyond the context of an older engine": (
+        ["--long-prefill-token-threshold=4097"],
+        {"max_model_len": 4096, "engine_version": "0.26.0"},
+    ),
+    "shared memory for pictures on one GPU": (
+        ["--mm-tensor-ipc=torch_shm"],
+        {"verifier": VERIFIER | {"vision_config": {"depth": 2}}},
+    ),
+    "shared memory for a model without pictures": (["--mm-tensor-ipc=torch_shm"], {"tensor": 2}),
     "whole prompts of a length that isn't known": (["--max-num-batched-tokens=1", "--no-enable-chunked-prefill"], {}),
     "a context split over copies": (["-dcp=2"], {"tensor": 4}),
     "a context of latent heads": (["-dcp=4"], {"tensor": 4, "verifier": VERIFIER | {"kv_lora_rank": 512}}),

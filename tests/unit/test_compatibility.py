@@ -382,6 +382,18 @@ GLM = {
     "num_nextn_predict_layers": 1,
 }
 DEEPSEEK_V3 = {"architectures": ["Eagle3DeepseekV3ForCausalLM"], "model_type": "deepseek_v3"}
+DSPARK = {
+    "architectures": ["Qwen3DSparkModel"],
+    "model_type": "qwen3",
+    "hidden_size": 4096,
+    "target_layer_ids": [1, 17, 35],
+}
+OMNI_DSPARK = DSPARK | {"architectures": ["Qwen3OmniDSparkModel"]}
+OMNI = {
+    "architectures": ["Qwen3OmniMoeForConditionalGeneration"],
+    "model_type": "qwen3_omni_moe",
+    "thinker_config": {"text_config": QWEN3_CONFIG},
+}
 MIMO_V2 = {"architectures": ["MiMoV2FlashForCausalLM"], "model_type": "mimo_v2_flash"}
 GEMMA3 = {
     "architectures": ["Gemma3ForConditionalGeneration"],
@@ -659,6 +671,30 @@ def judged(
             id="a model by itself that the engine makes such layers of, though it has none",
         ),
         pytest.param(
+            Reason.DRAFT_UNFIT,
+            GIVEN,
+            {"method": "dspark", "draft": DSPARK, "verifier": OMNI},
+            id="a dspark draft of other layers for Qwen3-Omni",
+        ),
+        pytest.param(
+            Reason.TOKENS_UNFIT,
+            TOKENS,
+            {"method": "dspark", "draft": OMNI_DSPARK | {"block_size": 4}, "verifier": OMNI},
+            id="fewer tokens than the block of a dspark draft for Qwen3-Omni",
+        ),
+        pytest.param(
+            Reason.METHOD_UNSUPPORTED,
+            METHOD,
+            {"method": "medusa", "draft": MEDUSA, "verifier": NESTED},
+            id="medusa heads for a model that says its vocabulary of its language model only",
+        ),
+        pytest.param(
+            Reason.ARGS_INVALID,
+            "spec.engine.args",
+            {"flags": {"--enable-expert-parallel": "true"}},
+            id="experts in parallel of a model that has none",
+        ),
+        pytest.param(
             Reason.QUANTIZATION_UNSUPPORTED,
             MODEL,
             {"verifier": QWEN3_CONFIG | by("exl3")},
@@ -774,6 +810,26 @@ def test_without_a_recipe_the_method_and_its_draft_are_judged(reason: Reason, fi
         pytest.param(
             {"method": "draft_model", "draft": SMALL_DRAFT | {"model_type": "nemotron_h"}},
             id="a model by itself whose type may have such layers, and that has none",
+        ),
+        pytest.param(
+            {"method": "dspark", "draft": OMNI_DSPARK | {"block_size": 3}, "verifier": OMNI},
+            id="as many tokens as the block of a dspark draft for Qwen3-Omni",
+        ),
+        pytest.param(
+            {"method": "medusa", "draft": MEDUSA, "verifier": NESTED | {"vocab_size": 151936}},
+            id="medusa heads for a multimodal model that says its vocabulary at the top",
+        ),
+        pytest.param(
+            {"method": "medusa", "draft": MEDUSA, "verifier": NESTED, "engine_version": "0.24.0"},
+            id="medusa heads on an engine that doesn't ask for it",
+        ),
+        pytest.param(
+            {"verifier": QWEN3_CONFIG | {"num_experts": 8}, "flags": {"--enable-expert-parallel": "true"}},
+            id="experts in parallel",
+        ),
+        pytest.param(
+            {"verifier": {"model_type": "qwen3_moe"}, "flags": {"--enable-expert-parallel": "true"}},
+            id="experts in parallel of a model that says nothing of itself",
         ),
         pytest.param({"pipeline": 36}, id="as many stages as layers"),
         pytest.param(

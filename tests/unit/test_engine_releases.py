@@ -36,6 +36,7 @@ SOURCES = {
         "        elif initial_architecture == 'OmniForCausalLM':\n            hf_config = hf_config.text_config\n"
         "        elif initial_architecture == 'MistralForCausalLM':\n"
         "            hf_config.update({'architectures': ['EagleMistralForCausalLM']})\n"
+        "    def __post_init__(self):\n        vocabulary = self.target_model_config.hf_config.vocab_size\n"
     ),
     "model_executor/layers/quantization/__init__.py": (
         "QuantizationMethods = Literal['fp8', 'fp_quant']\nDEPRECATED_QUANTIZATION_METHODS = ['fp_quant']\n"
@@ -73,6 +74,7 @@ def test_a_release_is_read_from_its_sources(tmp_path: Path) -> None:
     assert set(facts_of(folder)) == {
         ("architecture", "LlamaForCausalLM"),
         ("architecture", "MedusaModel"),
+        ("behaviour", "medusa_reads_vocabulary"),
         ("behaviour", "taps_cross_stages"),
         ("behaviour", "yarn_is_scaled"),
         ("config_key", "draft_sample_method"),

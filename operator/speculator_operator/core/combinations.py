@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from speculator_operator.api import Finding, Reason, Severity
+from speculator_operator.core import releases
 from speculator_operator.core.compatibility import Case
 from speculator_operator.core.engine_args import human_integer
 from speculator_operator.core.model_config import part, size
@@ -17,6 +18,10 @@ from speculator_operator.core.model_config import part, size
 _COMPANIONS = {"--enable-auto-tool-choice": "--tool-call-parser", "--enable-log-outputs": "--enable-log-requests"}
 #: Source: ``VllmConfig.__post_init__`` in config/vllm.py: drafters that need the tokens of the step before.
 _SCHEDULED_IN_STEP = frozenset({"medusa", "mlp_speculator", "ngram", "suffix"})
+#: Tokens of a step: no device has more by default, twice as many where throughput comes first.
+_LARGEST_BATCH = 2 * 16384
+#: What a multimodal model's config has besides its language model's.
+_SENSES = ("vision_config", "audio_config", "thinker_config")
 
 
 def findings(case: Case) -> tuple[Finding, ...]:
@@ -26,6 +31,8 @@ def findings(case: Case) -> tuple[Finding, ...]:
         async_scheduling_unsupported,
         graphs_missing,
         batch_too_small,
+        long_prompt_beyond_context,
+        shared_memory_unsupported,
         context_parallel_unsupported,
         candidates_too_many,
     )
@@ -67,21 +74,60 @@ def graphs_missing(case: Case) -> Iterator[Finding]:
 def batch_too_small(case: Case) -> Iterator[Finding]:
     """A step's tokens are enough for each sequence and, where a prompt isn't cut, for the longest.
 
-    Source: ``SchedulerConfig.verify_max_model_len`` and ``_verify_args`` in config/scheduler.py.
+    Source: ``SchedulerConfig.verify_max_model_len`` in config/scheduler.py; ``get_batch_defaults`` in
+    engine/arg_utils.py for what there is by default.
     """
     batch, sequences = _number(case, "--max-num-batched-tokens"), _number(case, "--max-num-seqs")
+    whole_prompts = _off(case, "--enable-chunked-prefill")
     if batch is None:
+        most = max(_LARGEST_BATCH, case.served or 0) if whole_prompts else _LARGEST_BATCH
+        known = not whole_prompts or case.served is not None
+        if sequences is not None and known and sequences > most:
+            yield _error(
+                f"--max-num-seqs is {sequences}, and a step has no more than {most} tokens by default",
+                f"lower it, or set --max-num-batched-tokens to {sequences} or more",
+            )
         return
     if sequences is not None and batch < sequences:
         yield _error(
             f"--max-num-batched-tokens is {batch}, and --max-num-seqs {sequences}",
             f"raise the first to {sequences} or more, or lower the second",
         )
-    if _off(case, "--enable-chunked-prefill") and case.served is not None and batch < case.served:
+    if whole_prompts and case.served is not None and batch < case.served:
         yield _error(
             f"--max-num-batched-tokens is {batch}, prompts aren't cut (--no-enable-chunked-prefill), and requests may "
             f"have {case.served} tokens",
             f"raise it to {case.served} or more, or lower --max-model-len",
+        )
+
+
+def long_prompt_beyond_context(case: Case) -> Iterator[Finding]:
+    """From some length on prompts count as long, which is within what requests may have.
+
+    Source: ``SchedulerConfig.verify_max_model_len`` in config/scheduler.py. As long as several prompts could be
+    processed in part at once, it asked only where they were; and the option for that may not be set.
+    """
+    threshold = _number(case, "--long-prefill-token-threshold")
+    if releases.available("flag", "--max-num-partial-prefills", case.engine_version):
+        return
+    if threshold is not None and case.served is not None and threshold > case.served:
+        yield _error(
+            f"--long-prefill-token-threshold is {threshold}, and requests may have {case.served} tokens",
+            f"set it to {case.served} or less, or leave it out",
+        )
+
+
+def shared_memory_unsupported(case: Case) -> Iterator[Finding]:
+    """What a multimodal model sees or hears gets to one process only through shared memory.
+
+    Source: ``ModelConfig.verify_with_parallel_config`` in config/model.py.
+    """
+    gpus = case.tensor * case.pipeline
+    multimodal = any(part(case.verifier.config, key) for key in _SENSES)
+    if case.flags.get("--mm-tensor-ipc") == "torch_shm" and multimodal and gpus > 1:
+        yield _error(
+            f"--mm-tensor-ipc is torch_shm, which doesn't go with {gpus} GPUs",
+            "leave it out, or set spec.parallelism.tensor and spec.parallelism.pipeline to 1",
         )
 
 

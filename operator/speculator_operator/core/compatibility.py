@@ -58,6 +58,13 @@ _CHANGE_CONFIG = ("--hf-overrides", "--hf-config-path")
 
 #: Of medusa heads whose config doesn't say it. Source: ``MedusaConfig`` in transformers_utils/configs/medusa.py.
 _MEDUSA_HIDDEN_SIZE = 4096
+#: Types of multimodal models whose config has ``vocab_size`` at its top, whatever their ``config.json`` says. Source:
+#: the configs of Transformers 5 that have a ``text_config``.
+_SAY_THEIR_VOCABULARY = frozenset({"fuyu", "ovis2", "paligemma", "t5gemma", "t5gemma2", "vibevoice"})
+_QWEN3_OMNI = frozenset(
+    {"qwen3_omni_moe", "Qwen3OmniMoeForConditionalGeneration", "Qwen3OmniMoeThinkerForConditionalGeneration"}
+)
+_OMNI_DRAFT = "Qwen3OmniDSparkModel"
 #: No model has as many layers; a larger number would only swell sums.
 _ODD_LAYER = 10**6
 
@@ -286,6 +293,74 @@ def drafts_not_inside(case: Case) -> Iterator[Finding]:
             f"{' and '.join(sorted(drafts.DSPARK_INSIDE))} have some",
             "name the draft's repository",
             _GIVEN_DRAFT,
+        )
+
+
+def omni_draft_unfit(case: Case) -> Iterator[Finding]:
+    """Qwen3-Omni has dspark drafts of an architecture of their own, which propose whole blocks.
+
+    Source: ``_validate_qwen3_omni_dspark`` in config/speculative.py.
+    """
+    named = {text(case.verifier.config, "model_type"), architecture(case.verifier.config)}
+    if case.method != "dspark" or case.draft is None or not named & _QWEN3_OMNI or not case.implements(_OMNI_DRAFT):
+        return
+    places = (part(case.config, "dflash_config"), part(case.config, "eagle_config"), case.config)
+    block = next((found for place in places if (found := size(place, "block_size", "dspark_block_size"))), None)
+    if architecture(case.config) != _OMNI_DRAFT:
+        yield case.closed(
+            Reason.DRAFT_UNFIT,
+            f"the draft's architecture is {architecture(case.config)}, and for Qwen3-Omni the engine takes dspark "
+            f"drafts of {_OMNI_DRAFT} only",
+            "use a draft that was made for it",
+            case.field,
+        )
+    elif block and case.tokens not in (None, block):
+        yield _error(
+            Reason.TOKENS_UNFIT,
+            f"{case.tokens} tokens are to be proposed, and the draft proposes its whole block of {block}",
+            f"set it to {block}",
+            "spec.speculation.numSpeculativeTokens",
+        )
+
+
+def heads_vocabulary_unread(case: Case) -> Iterator[Finding]:
+    """Medusa heads are built for the vocabulary that the verifier's config says, at its top: multimodal models say it
+    of their language model, and only a few types say it of themselves as well.
+
+    Source: "Align with the target model's vocab size" in ``SpeculativeConfig.__post_init__``.
+    """
+    config = case.verifier.config
+    reads = releases.available("behaviour", "medusa_reads_vocabulary", case.engine_version)
+    if case.method != "medusa" or not reads or case.target is config or "vocab_size" in config:
+        return
+    kind = text(config, "model_type")
+    if kind not in _SAY_THEIR_VOCABULARY:
+        yield case.closed(
+            Reason.METHOD_UNSUPPORTED,
+            f"medusa heads are built for the vocabulary that config.json says at its top, where type {kind} has none",
+            "choose another method, such as ngram",
+            "spec.speculation.config.method",
+        )
+
+
+def experts_missing(case: Case) -> Iterator[Finding]:
+    """Experts are spread over GPUs only where there are some: a model that has none says nothing of them.
+
+    Source: ``_verify_with_expert_parallelism`` in config/model.py, ``get_num_experts`` in
+    transformers_utils/model_arch_config_convertor.py.
+    """
+    said = " ".join(map(str, (*case.verifier.config, *case.target, text(case.target, "model_type")))).lower()
+    words = ("expert", "moe", "block_configs", "ffn_config")
+    if (
+        case.on("--enable-expert-parallel")
+        and size(case.target, "num_hidden_layers")
+        and not any(word in said for word in words)
+    ):
+        yield _error(
+            Reason.ARGS_INVALID,
+            "--enable-expert-parallel is set, and the verifier has no experts",
+            "leave it out",
+            "spec.engine.args",
         )
 
 
@@ -940,9 +1015,16 @@ def _changes_config(flags: Mapping[str, str]) -> str | None:
 
 
 _Rule = Callable[[Case], Iterator[Finding]]
-_OF_THE_KIND: tuple[_Rule, ...] = (method_unsupported, name_misleading, draft_unfit, drafts_not_inside)
+_OF_THE_KIND: tuple[_Rule, ...] = (
+    method_unsupported,
+    name_misleading,
+    draft_unfit,
+    drafts_not_inside,
+    omni_draft_unfit,
+)
 _OF_THE_DRAFT: tuple[_Rule, ...] = (
     package_missing,
+    heads_vocabulary_unread,
     mtp_layers_missing,
     hidden_size_mismatch,
     vocabulary_mismatch,
@@ -963,6 +1045,7 @@ _OF_ALL: tuple[_Rule, ...] = (
     weights_unusable,
     quantization_unsupported,
     float16_unsupported,
+    experts_missing,
     layers_too_few,
     memory_insufficient,
     accelerators_exceed_node,
@@ -979,6 +1062,9 @@ _OF_THE_VERIFIERS_CONFIG: frozenset[_Rule] = frozenset(
         remote_code_refused,
         quantization_unsupported,
         float16_unsupported,
+        experts_missing,
+        heads_vocabulary_unread,
+        omni_draft_unfit,
         layers_too_few,
         memory_insufficient,
     }

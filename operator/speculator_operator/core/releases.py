@@ -15,7 +15,8 @@ The names, by kind:
 - ``quantization``: a method, ``deprecated_quantization`` those that have to be allowed; ``float16_unsupported``: a type
   of models that aren't run in float16
 - ``behaviour``: ``taps_cross_stages``, the states that a draft reads are handed from one pipeline stage to the next;
-  ``yarn_is_scaled``, the context in a config is taken as scaled by yarn already
+  ``yarn_is_scaled``, the context in a config is taken as scaled by yarn already; ``medusa_reads_vocabulary``, medusa
+  heads are built for the vocabulary that is at the top of the verifier's config
 """
 
 from __future__ import annotations
