@@ -61,9 +61,7 @@ def test_each_way_in_which_a_repository_fails_has_its_reason_and_ends_when_it_is
         world.hub.fail(f"{broken}/{case}", **fault)
         world.apply(case, model={"uri": f"draft/{case}"})
     # Half a minute is waited after most failures, and then longer and longer, which is more than a test likes to.
-    impatient = (
-        "from speculator_operator import hub, reconciler\nhub.RETRY_SECONDS = reconciler.RETRY_MOST_SECONDS = 2.0"
-    )
+    impatient = "from speculator_operator import failures, hub\nhub.RETRY_SECONDS = failures.RETRY_MOST_SECONDS = 2.0"
     with world.operator(hub_timeout=2, patch=impatient):
 
         def told() -> None:
