@@ -112,7 +112,7 @@ def crd() -> dict[str, Any]:
 def manifest() -> str:
     """The definition as a file."""
     text = yaml.dump(crd(), Dumper=_Plain, sort_keys=False, width=120, allow_unicode=True)
-    return f"# Generated from operator/speculator_operator/api.py by `make generate`. Don't edit.\n{text}"
+    return f"# Generated from operator/speculator_operator/api/ by `make generate`. Don't edit.\n{text}"
 
 
 def _root() -> dict[str, Any]:

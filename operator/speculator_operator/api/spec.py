@@ -31,8 +31,8 @@ from pydantic import (
 from pydantic.alias_generators import to_camel
 from pydantic_core import ErrorDetails, PydanticCustomError, core_schema
 
-from .errors import Refusals, Refused
-from .reference import REVISION_PATTERN, URI_PATTERN, Kind, Reference
+from speculator_operator.errors import Refusals, Refused
+from speculator_operator.reference import REVISION_PATTERN, URI_PATTERN, Kind, Reference
 
 GROUP = "speculators.dev"
 VERSION = "v1alpha1"
