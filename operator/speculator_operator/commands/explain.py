@@ -1,4 +1,4 @@
-"""``explain``: what a condition, or its reason, means, and what to do. The words are the docstrings of ``api``."""
+"""``explain``: what a condition, or its reason, means, and what to do. The words are docstrings of ``api.reasons``."""
 
 from __future__ import annotations
 
