@@ -32,6 +32,7 @@ ADMIN = "admin"
 LOOPBACK = "127.0.0.1"
 #: Each control plane takes one of these for Services, so that several don't meet on the same machine.
 SERVICE_NETWORKS = ipaddress.ip_network("10.96.0.0/12")
+SERVICE_PREFIX = 20  # addresses for some thousand Services
 
 #: Users that are known beside the administrator, with their groups. They may do nothing until a binding says so.
 USERS: Mapping[str, Sequence[str]] = {"operator": (), "nobody": ()}
@@ -80,8 +81,7 @@ class ControlPlane:
         self.url = ""
         self.token = self._tokens[ADMIN]
         """The administrator's."""
-        network = secrets.randbelow(2 ** (24 - SERVICE_NETWORKS.prefixlen)) << 8
-        self._services = ipaddress.ip_network((int(SERVICE_NETWORKS.network_address) + network, 24))
+        self._services = secrets.choice([*SERVICE_NETWORKS.subnets(new_prefix=SERVICE_PREFIX)])
         self.service_address = str(self._services[1])
         """The Service ``kubernetes``': where pods look for the API server (at port 443)."""
 
