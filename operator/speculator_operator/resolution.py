@@ -29,6 +29,7 @@ from .core import (
     checkpoint,
     combinations,
     compatibility,
+    context,
     engine,
     engine_args,
     network_policy,
@@ -289,7 +290,7 @@ def _speculative_config(
         overrides=overrides,
         tensor=request.serving.tensor,
         max_model_len=request.arguments.max_model_len
-        or compatibility.default_length(models.verifier.config, engine_version=request.version),
+        or context.default_length(models.verifier.config, engine_version=request.version),
         version=request.version,
         verifier=None if models.verifier is _UNREAD else _identity(models.verifier),
         cache=spec.cache,
@@ -344,7 +345,7 @@ def _memory(
 
 
 def _served_length(request: _Request, models: _Models) -> int | None:
-    return compatibility.served_length(
+    return context.served_length(
         models.verifier.config, request.arguments.max_model_len, request.flags, engine_version=request.version
     )
 

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from speculator_operator.api import Finding, MemoryEstimate, Reason, Severity
 from speculator_operator.core import combinations
 from speculator_operator.core.checkpoint import Snapshot, read_recipe
-from speculator_operator.core.compatibility import Case, context_length, findings, served_length
+from speculator_operator.core.compatibility import Case, findings
+from speculator_operator.core.context import context_length, served_length
 from speculator_operator.core.engine_args import fields_from, flags_of, parse_args
 from speculator_operator.core.model_config import NOTHING
 from tests.support.configs import CONFIG, JSON, METHODS, YARN, load
