@@ -1,4 +1,4 @@
-"""Writes down what the engine's implementations of models lack, for ``core/compatibility``.
+"""Writes down what the engine's implementations of models lack, for ``core/known_models``.
 
 Run it with the Python in which the engine is installed; it imports every model that generates (half a minute), and
 prints JSON, the same bytes for the same release::

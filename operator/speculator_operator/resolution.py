@@ -27,21 +27,20 @@ from .api import (
 from .core import (
     accelerators,
     checkpoint,
-    combinations,
-    compatibility,
     context,
     engine,
     engine_args,
     network_policy,
     proof_probe,
+    rules,
 )
 from .core.checkpoint import Recipe, Snapshot
-from .core.compatibility import Case
 from .core.engine import Serving
 from .core.engine_args import ArgFields
 from .core.memory import estimate
 from .core.pod_models import cached, loaded_from
 from .core.render import shutdown_timeout
+from .core.rules import Case
 from .errors import Refusals, Refused, Waiting
 from .reference import Reference
 from .settings import Settings, variable
@@ -209,7 +208,7 @@ async def _judge(
             _check_provable(resource.spec, config or {}, request.arguments.max_model_len, refusals)
         refusals.attempt(network_policy.refuse_closed, resource, _loaded(models, config))
         memory = _memory(resource.spec, request, models, config)
-        found = _compatibility(resource.spec, settings, request, models, config, memory)
+        found = _findings(resource.spec, settings, request, models, config, memory)
     refused = tuple(map(Finding.refused, refusals.each))
     findings = tuple(sorted(refused + found, key=lambda finding: finding.severity != Severity.ERROR))
     if models is None or reader.waiting or any(finding.severity == Severity.ERROR for finding in findings):
@@ -350,7 +349,7 @@ def _served_length(request: _Request, models: _Models) -> int | None:
     )
 
 
-def _compatibility(
+def _findings(
     spec: api.SpeculatorDeploymentSpec,
     settings: Settings,
     request: _Request,
@@ -380,8 +379,7 @@ def _compatibility(
         cache=spec.cache,
     )
     return (
-        *compatibility.findings(case),
-        *combinations.findings(case),
+        *rules.findings(case),
         *_cache_findings(spec, models, config),
     )
 

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from speculator_operator import check, cli, engine_check, engine_process
 from speculator_operator.api import Finding, Reason, Severity
-from speculator_operator.core import compatibility
+from speculator_operator.core import rules
 from tests.support import inputs
 from tools.testhub import Hub
 
@@ -389,7 +389,7 @@ def test_offline_reads_the_folders_that_there_are(checked: Any, folders: list[st
 
 
 def test_warnings_count_where_they_are_to(checked: Any, folders: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compatibility, "findings", lambda _: (WARNING,))
+    monkeypatch.setattr(rules, "findings", lambda _: (WARNING,))
     lenient = checked(*folders, file=[inputs.resource({})])
     assert lenient.code == 0
     assert lenient.out.splitlines()[0].endswith(": 1 warning")

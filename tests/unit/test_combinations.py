@@ -9,13 +9,17 @@ import pytest
 
 from speculator_operator.api import Finding, Reason, Severity
 from speculator_operator.core.checkpoint import Snapshot
-from speculator_operator.core.combinations import findings
-from speculator_operator.core.compatibility import Case
 from speculator_operator.core.engine_args import flags_of, parse_args
 from speculator_operator.core.model_config import NOTHING
+from speculator_operator.core.rules import Case, findings
 
 VERIFIER = {"model_type": "qwen3", "num_key_value_heads": 2}
-DSPARK = {"draft_vocab_size": 32000, "transformer_layer_config": {"vocab_size": 151936}}
+DSPARK = {
+    "architectures": ["DSparkDraftModel"],
+    "model_type": "qwen3",
+    "draft_vocab_size": 32000,
+    "transformer_layer_config": {"vocab_size": 151936},
+}
 
 
 def found(

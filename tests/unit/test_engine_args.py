@@ -490,7 +490,7 @@ def test_no_variable_that_may_be_set_names_code_files_or_addresses() -> None:
     allowed = json.loads((FLAGS / "policy.json").read_text())["environment"]["allowed"]
     looked_at = {
         "CUDA_MODULE_LOADING",  # lazy or eager
-        "VLLM_ALLOW_LONG_MAX_MODEL_LEN",  # found and warned of by ``compatibility``
+        "VLLM_ALLOW_LONG_MAX_MODEL_LEN",  # found and warned of by ``rules``
         "VLLM_DISABLE_COMPILE_CACHE",  # a switch
         "VLLM_KV_CACHE_LAYOUT",  # NHD or HND
         "VLLM_XGRAMMAR_CACHE_MB",  # a size

@@ -10,7 +10,7 @@ import pytest
 
 from speculator_operator import api
 from speculator_operator.api import Finding, Reason, Resolved, Severity
-from speculator_operator.core import compatibility
+from speculator_operator.core import rules
 from speculator_operator.core.checkpoint import Snapshot
 from speculator_operator.errors import OperatorError, Refused, Waiting
 from speculator_operator.reference import Reference
@@ -471,12 +471,12 @@ def warning(number: int) -> Finding:
 
 async def test_warnings_come_after_errors_and_alone_do_not_refuse(monkeypatch: pytest.MonkeyPatch) -> None:
     error = Finding(severity=Severity.ERROR, reason=Reason.HEADS_NOT_DIVISIBLE, evidence="it fails")
-    monkeypatch.setattr(compatibility, "findings", lambda _: (warning(1), error, warning(2)))
+    monkeypatch.setattr(rules, "findings", lambda _: (warning(1), error, warning(2)))
     assert (await assessed()).findings == (error, warning(1), warning(2))
     assert (await refusal()).message == "it fails"
 
     many = tuple(map(warning, range(100)))
-    monkeypatch.setattr(compatibility, "findings", lambda _: many)
+    monkeypatch.setattr(rules, "findings", lambda _: many)
     assert (await assessed()).findings == many
     assert (await resolved()).warnings == list(many[: api.MAX_WARNINGS])
 

@@ -1,4 +1,5 @@
-"""Which models an engine knows besides those that it implements: by the Transformers that it comes with.
+"""Which models an engine knows besides those that it implements, by the Transformers that it comes with; and what
+those lack that it implements (``engine_models.json``, by ``tools/engine_models.py``).
 
 ``known_models.json`` is written down from the newest release that was read, by ``tools/known_models.py``. An older one
 knows fewer. ``HFConfigParser.parse`` in vLLM's transformers_utils/config.py reads a ``config.json`` by its
@@ -29,6 +30,13 @@ def config_understood(config: Config) -> bool:
 def implemented_nowhere(name: str) -> bool:
     """Whether an architecture that the engine doesn't implement has no implementation in Transformers either."""
     return name.endswith(_GENERATING) and name not in _known()["architectures"]
+
+
+@cache
+def implemented_without(what: str) -> frozenset[str]:
+    """Architectures whose class in the engine has no ``taps``, or no ``pipeline``."""
+    data = json.loads((resources.files(__package__) / "engine_models.json").read_text())
+    return frozenset(data[f"without_{what}"])
 
 
 @cache

@@ -453,7 +453,7 @@ def _online(flags: Mapping[str, str]) -> str:
 
 
 def _divides(layer: Config, tensor: int) -> bool:
-    """As ``compatibility.heads_not_divisible`` has it: latent attention keeps no key-value heads to be split."""
+    """As ``rules.parallelism.heads_not_divisible`` has it: latent attention keeps no key-value heads to be split."""
     heads, kept = size(layer, "num_attention_heads"), size(layer, "num_key_value_heads")
     if heads is not None and heads % tensor:
         return False

@@ -10,12 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from speculator_operator.api import Finding, MemoryEstimate, Reason, Severity
-from speculator_operator.core import combinations
 from speculator_operator.core.checkpoint import Snapshot, read_recipe
-from speculator_operator.core.compatibility import Case, findings
 from speculator_operator.core.context import context_length, served_length
 from speculator_operator.core.engine_args import fields_from, flags_of, parse_args
 from speculator_operator.core.model_config import NOTHING
+from speculator_operator.core.rules import Case, findings
 from tests.support.configs import CONFIG, JSON, METHODS, YARN, load
 
 QWEN3 = "regular-qwen3-8b"
@@ -1311,6 +1310,6 @@ def test_whatever_two_configs_hold_they_are_judged(
         engine_version="0.32.0",
         accelerators_per_node=4,
     )
-    for finding in (*findings(case), *combinations.findings(case)):
+    for finding in findings(case):
         assert len(finding.message) < 1000
     assert (context_length(verifier, engine_version="0.20.0") or 1) > 0

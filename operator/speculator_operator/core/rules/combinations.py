@@ -1,18 +1,17 @@
-"""Options that the engine takes one by one, and not together -> findings.
+"""Options that the engine takes one by one, and not together.
 
-Each rule restates one refusal of the engine's, whose place is named beside it (paths are vLLM's, read in 0.32.0). A
-rule says nothing where a number that it needs isn't given: the engine's defaults go with the device and the model.
+A rule says nothing where a number that it needs isn't given: the engine's defaults go with the device and the model.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from speculator_operator.api import Finding, Reason, Severity
+from speculator_operator.api import Finding, Reason
 from speculator_operator.core import releases
-from speculator_operator.core.compatibility import Case
 from speculator_operator.core.engine_args import human_integer
 from speculator_operator.core.model_config import part, size
+from speculator_operator.core.rules.case import Case, Rule, error
 
 #: Source: ``validate_parsed_serve_args`` in entrypoints/launchers/cli_args.py.
 _COMPANIONS = {"--enable-auto-tool-choice": "--tool-call-parser", "--enable-log-outputs": "--enable-log-requests"}
@@ -22,21 +21,6 @@ _SCHEDULED_IN_STEP = frozenset({"medusa", "mlp_speculator", "ngram", "suffix"})
 _LARGEST_BATCH = 2 * 16384
 #: What a multimodal model's config has besides its language model's.
 _SENSES = ("vision_config", "audio_config", "thinker_config")
-
-
-def findings(case: Case) -> tuple[Finding, ...]:
-    """What the engine would refuse, as errors."""
-    rules = (
-        companion_missing,
-        async_scheduling_unsupported,
-        graphs_missing,
-        batch_too_small,
-        long_prompt_beyond_context,
-        shared_memory_unsupported,
-        context_parallel_unsupported,
-        candidates_too_many,
-    )
-    return tuple(finding for rule in rules for finding in rule(case))
 
 
 def companion_missing(case: Case) -> Iterator[Finding]:
@@ -157,12 +141,11 @@ def candidates_too_many(case: Case) -> Iterator[Finding]:
     layer = part(case.config, "transformer_layer_config")
     vocabulary = size(case.config, "draft_vocab_size", "vocab_size") or size(layer, "vocab_size")
     if candidates and vocabulary and candidates > vocabulary:
-        yield Finding(
-            severity=Severity.ERROR,
-            reason=Reason.RECIPE_OVERRIDE_INVALID,
-            evidence=f"dspark_draft_topk is {candidates}, and the draft's vocabulary has {vocabulary} tokens",
-            remedy=f"set it to {vocabulary} or less",
-            field="spec.speculation.config.dspark_draft_topk",
+        yield error(
+            Reason.RECIPE_OVERRIDE_INVALID,
+            f"dspark_draft_topk is {candidates}, and the draft's vocabulary has {vocabulary} tokens",
+            f"set it to {vocabulary} or less",
+            "spec.speculation.config.dspark_draft_topk",
         )
 
 
@@ -175,10 +158,16 @@ def _number(case: Case, flag: str) -> int | None:
 
 
 def _error(evidence: str, remedy: str) -> Finding:
-    return Finding(
-        severity=Severity.ERROR,
-        reason=Reason.ARGS_INVALID,
-        evidence=evidence,
-        remedy=remedy,
-        field="spec.engine.args",
-    )
+    return error(Reason.ARGS_INVALID, evidence, remedy, "spec.engine.args")
+
+
+RULES: tuple[Rule, ...] = (
+    companion_missing,
+    async_scheduling_unsupported,
+    graphs_missing,
+    batch_too_small,
+    long_prompt_beyond_context,
+    shared_memory_unsupported,
+    context_parallel_unsupported,
+    candidates_too_many,
+)
