@@ -216,6 +216,10 @@ def mounted(name: str, path: str) -> dict[str, str]:
             {"extraVolumes": [mounted("a", "/a/../opt/operator/lib")]},
             "the mountPath /opt/operator/lib, which would hide",
         ),
+        (
+            {"extraVolumes": [mounted("a", "/var/run/secrets/kubernetes.io/serviceaccount")]},
+            "where the operator's token belongs",
+        ),
         ({"imagePullSecrets": [{"name": "a"}] * 2}, "/imagePullSecrets': items at 0 and 1 are equal"),
         ({"networkPolicy": {"dnsPorts": [53, 53]}}, "/networkPolicy/dnsPorts': items at 0 and 1 are equal"),
         ({"networkPolicy": {"dnsPorts": [0]}}, "/networkPolicy/dnsPorts/0': minimum: got 0, want 1"),

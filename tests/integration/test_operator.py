@@ -397,14 +397,14 @@ def test_a_second_pass_writes_nothing_and_lists_nothing(world: World, proxy: Api
         assert proxy.lists() == []
 
 
-def test_no_pass_begins_before_everything_is_listed(world: World, proxy: ApiProxy) -> None:
+def test_no_pass_begins_before_everything_is_watched(world: World, proxy: ApiProxy) -> None:
     world.apply()
     with world.operator(server=proxy.url):
         eventually(proxy.writes)
     requests = list(proxy.requests)
     first = next(number for number, request in enumerate(requests) if request.resource == (api.PLURAL, "a"))
-    listed = {request.resource[0] for request in requests[:first] if len(request.resource) == 1}
-    assert {api.PLURAL, *(plural for *_, plural in CHILDREN)} <= listed
+    watched = {request.resource[0] for request in requests[:first] if request.is_watch}
+    assert {api.PLURAL, *(plural for *_, plural in CHILDREN)} <= watched
 
 
 @contextmanager

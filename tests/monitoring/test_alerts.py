@@ -388,6 +388,12 @@ WAITING = [
     ),
     Case(
         "ResourceWaiting",
+        "a resource whose passes have failed for six hours, so that nobody knows whether it serves",
+        condition("Available", "Unknown", "1x420") | condition("Stalled", "True", "0x420") | replicas("1x420"),
+        {"5h": 0, "6h20m": 1},
+    ),
+    Case(
+        "ResourceWaiting",
         "one of which another alert says that it serves no more, until a day is over",
         available("1x12 0x318", "0x12 1x318") | condition("Stalled", "True", "0x330") | replicas("1x330"),
         {"8h": 0, "25h": 0, "27h": 1},

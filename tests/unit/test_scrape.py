@@ -193,7 +193,7 @@ async def test_waiting_for_a_turn_does_not_use_up_the_time_to_answer(monkeypatch
         return web.Response(text=LINE)
 
     monkeypatch.setattr(scrape, "IN_FLIGHT", 1)
-    monkeypatch.setattr(scrape, "SECONDS", 0.2)
+    monkeypatch.setattr(scrape, "SECONDS", 1.5)
     async with pod(handler) as port, Scraper.open() as bounded:
         answers = await asyncio.gather(*(bounded.metrics("127.0.0.1", port) for _ in range(2)), return_exceptions=True)
     assert isinstance(answers[0], MetricsUnreachable)

@@ -29,6 +29,8 @@
 {{- fail "extraVolumes has the name operator-tmp, which is the chart's: give the volume another" -}}
 {{- else if or (hasPrefix $below "/tmp/") (hasPrefix $below "/opt/operator/") (hasPrefix "/opt/operator/" $below) -}}
 {{- fail (printf "extraVolumes has the mountPath %s, which would hide the operator's /tmp or /opt/operator: mount it elsewhere" $path) -}}
+{{- else if hasPrefix "/var/run/secrets/kubernetes.io/serviceaccount/" $below -}}
+{{- fail (printf "extraVolumes has the mountPath %s, where the operator's token belongs: mount it elsewhere" $path) -}}
 {{- end -}}
 {{- $volumes = append $volumes (mergeOverwrite dict . (dict "mountPath" $path)) -}}
 {{- end -}}

@@ -21,10 +21,10 @@ class ConditionType(StrEnum):
     RESOLVED = "Resolved"
     """The current inputs are resolved and pinned. Unknown until they have been read."""
     AVAILABLE = "Available"
-    """At least one proven (or, by mode, healthy) pod serves, of any revision."""
+    """At least one proven (or, by mode, healthy) pod serves, of any revision. Unknown while passes fail."""
     SPECULATION_ACTIVE = "SpeculationActive"
-    """At least one pod is ready, and every ready pod's engine has verified drafts. Unknown while none is ready, or
-    while their metrics can't be read."""
+    """At least one pod is ready, and every ready pod's engine has verified drafts. Unknown while none is ready,
+    while their metrics can't be read or passes fail, and for idle pods that weren't asked to draft."""
 
 
 class Reason(StrEnum):
