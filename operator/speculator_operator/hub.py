@@ -364,12 +364,13 @@ class Hub:
         where the hub doesn't say, or a mirror doesn't know the question."""
         url = f"{self.endpoint}/api/models/{uri}/revision/{commit}?expand=safetensors"
         try:
-            information = parsed((await self._get(client, url, self.max_bytes)).body, uri)
-        except (Refused, _TooLarge):
-            return None
+            async with asyncio.timeout(self.timeout / 4):  # an estimate is worth no more
+                information = parsed((await self._get(client, url, self.max_bytes)).body, uri)
         except _Declined as declined:
-            if declined.status == httpx2.codes.TOO_MANY_REQUESTS or declined.status >= 500:
+            if declined.status == httpx2.codes.TOO_MANY_REQUESTS:  # it is about all that is asked
                 raise
+            return None
+        except (Refused, _TooLarge, _Unfit, TimeoutError, httpx2.HTTPError):
             return None
         match information.get("safetensors"):
             case {"parameters": dict(parameters)} if 0 < len(parameters) <= MAX_DTYPES:

@@ -46,6 +46,8 @@ HISTORY = 10
 SHARED_SECONDS = 60.0
 #: Passes that fail for so long are told of in status: what is shorter may be a restart of the API server.
 SAID_AFTER_SECONDS = 10.0
+#: They may fail with other words each time, of which not all are worth a write.
+SAID_AGAIN_SECONDS = 60.0
 
 _ERRORS = metrics.counter(families.ERRORS)
 
@@ -112,7 +114,7 @@ class Reconciler:
         self._failures = Failures(reread=settings.reread_interval, clock=clock)
         self._resolutions = Resolutions(changed, look_again=settings.hub_timeout)
         self._failing: dict[Key, float] = {}
-        """Since when no pass over a resource has come to its end."""
+        """When it is to be said of a resource that its passes fail."""
         self._known: dict[Key, Known] = {}
 
     def known(self) -> dict[Key, tuple[Known, Drafted]]:
@@ -406,14 +408,16 @@ class Reconciler:
 
     async def _say_failing(self, key: Key, error: Exception) -> None:
         """Says in status that passes fail, and with what, if they have for a while."""
-        since = self._failing.setdefault(key, self._clock())
-        if isinstance(error, NotLeading) or self._clock() < since + SAID_AFTER_SECONDS:
+        due = self._failing.setdefault(key, self._clock() + SAID_AFTER_SECONDS)
+        if isinstance(error, NotLeading) or self._clock() < due:
             return
-        said = str(error) if isinstance(error, ClusterError) else f"{type(error).__name__}: {error}"
+        ours = f"{type(error).__name__}, a fault of the operator's own: its log has more"
+        said = str(error) if isinstance(error, ClusterError) else ours
+        self._failing[key] = self._clock() + SAID_AGAIN_SECONDS
         with contextlib.suppress(ClusterError):  # whoever raised it may be all that is wrong
             if body := await self._cluster.get(api.KIND, *key):
                 after = status.failing(body["metadata"]["generation"], said, _now(), _own_status(body))
-                wanted = self._known[key].wanted if key in self._known else 0
+                wanted = _parsed(body)[0].spec.pods_wanted
                 self._known[key] = Known(wanted, await self._write_status(body, after))
 
     async def _write_status(self, body: Manifest, after: Manifest) -> Manifest:

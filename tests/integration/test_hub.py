@@ -189,6 +189,19 @@ async def test_a_hub_that_says_it_in_other_words_has_not_said_it(server: testhub
     assert (snapshot.config, snapshot.parameters) == (CONFIG, None)
 
 
+@pytest.mark.parametrize("fault", ["error", "forbidden", "entry-missing", "hung", "dropped", "truncated", "endless"])
+async def test_a_hub_that_fails_at_that_question_alone_has_not_said_it(server: testhub.Hub, fault: Any) -> None:
+    commit = server.commit(REPO, FILES)
+
+    def fail(request: testhub.Request) -> None:
+        if "/tree/" in request.path:
+            server.fail(REPO, fault, on="api")
+
+    server.observe = fail
+    snapshot = await client(server).read(MODEL.at(commit))
+    assert (snapshot.config, snapshot.parameters) == (CONFIG, None)
+
+
 async def test_a_hub_that_limits_that_question_is_asked_again_later(server: testhub.Hub) -> None:
     commit = server.commit(REPO, FILES)
 

@@ -9,7 +9,7 @@ from speculator_operator import api
 from speculator_operator.api import Reason
 from speculator_operator.cluster import ClusterError
 from speculator_operator.errors import Refused
-from speculator_operator.reconciler import SAID_AFTER_SECONDS
+from speculator_operator.reconciler import SAID_AFTER_SECONDS, SAID_AGAIN_SECONDS
 from tests.support import inputs
 from tests.support.passes import AGAIN, KEY, Passes
 
@@ -125,9 +125,14 @@ async def test_an_api_server_that_fails_is_told_of_when_it_lasts(world: Passes) 
         with pytest.raises(ClusterError):
             await world.reconcile()
         assert world.said("Reconciling") == ("True", said)
+    world.cluster.failing = {"Deployment": ClusterError("HTTP 500: from another port", 500)}
     with pytest.raises(ClusterError):
         await world.reconcile()
-    assert world.cluster.writes == ["Deployment"], "it is said once"
+    assert world.cluster.writes == ["Deployment"], "other words are said later"
+    world.now += SAID_AGAIN_SECONDS
+    with pytest.raises(ClusterError):
+        await world.reconcile()
+    assert world.cluster.writes == ["Deployment", "status"]
     world.cluster.failing = {}
     await world.reconcile()
     assert world.said("Reconciling") == ("True", "Progressing")
@@ -136,3 +141,16 @@ async def test_an_api_server_that_fails_is_told_of_when_it_lasts(world: Passes) 
     with pytest.raises(ClusterError):
         await world.reconcile()
     assert world.said("Reconciling") == ("True", "Progressing"), "the time begins anew"
+
+
+async def test_whose_passes_fail_from_a_restart_on_wants_as_many_pods_as_before(world: Passes) -> None:
+    world.change(replicas=4)
+    await world.reconcile()
+    world.reconciler = world.operator()
+    world.cluster.failing = {"Deployment": ClusterError("HTTP 500", 500)}
+    world.change(replicas=5)
+    for world.now in (0, SAID_AFTER_SECONDS):
+        with pytest.raises(ClusterError):
+            await world.reconcile()
+    ((known, _),) = world.reconciler.known().values()
+    assert known.wanted == 5

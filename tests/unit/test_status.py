@@ -404,12 +404,14 @@ def test_events_tell_turns_and_not_steps() -> None:
 
 def test_what_serves_and_can_t_be_changed_meanwhile_is_told_of_beside_the_problem() -> None:
     full = Refused(Reason.CHILD_REFUSED, "the quota is used up")
-    for problem, type_ in ((FETCHING, "Reconciling"), (REFUSED, "Stalled")):
+    long = Refused(Reason.CONFIG_MALFORMED, f"It is {'very ' * 500}odd.")
+    for problem, type_ in ((FETCHING, "Reconciling"), (REFUSED, "Stalled"), (long, "Stalled")):
         facts = replace(CONVERGED, current=False, problem=problem, hindrance=full)
         conditions = {it["type"]: it for it in status.status(resource(), facts, NOW, {})["conditions"]}
         assert (conditions[type_]["status"], conditions[type_]["reason"]) == ("True", problem.reason)
-        assert problem.message in conditions[type_]["message"]
+        assert problem.message[:500] in conditions[type_]["message"]
         assert "the quota is used up" in conditions[type_]["message"]
+        assert ".." not in conditions[type_]["message"]
 
 
 def test_a_status_that_may_not_hold_says_so_and_keeps_what_was_resolved() -> None:
@@ -425,11 +427,25 @@ def test_a_status_that_may_not_hold_says_so_and_keeps_what_was_resolved() -> Non
         "SpeculationActive": "Unknown",
     }
     assert "a webhook doesn't answer" in conditions["Ready"]["message"]
-    assert (conditions["Ready"]["observedGeneration"], failing["observedGeneration"]) == (4, 3)
+    assert (conditions["Ready"]["observedGeneration"], failing["observedGeneration"]) == (4, 4)
     assert (conditions["Ready"]["lastTransitionTime"], conditions["Stalled"]["lastTransitionTime"]) == (LATER, NOW)
     assert failing["resolved"] == ready["resolved"]
     assert status.failing(4, "HTTP 500: a webhook doesn't answer", LATER, failing) == failing
-    assert list(status.events(ready, failing)) == []
+    assert [(event.type, event.reason) for event in status.events(ready, failing)] == [("Warning", "ReconcileFailed")]
+    assert list(status.events(failing, failing)) == []
+
+
+def test_what_fails_from_the_first_pass_on_has_every_condition() -> None:
+    failing = status.failing(1, "HTTP 500", NOW, {"observedGeneration": -1})
+    assert {it["type"] for it in failing["conditions"]} == set(api.ConditionType)
+    assert {it["reason"] for it in failing["conditions"]} == {"ReconcileFailed"}
+    assert failing["observedGeneration"] == 1
+
+
+def test_what_served_no_more_still_doesn_t_while_passes_fail() -> None:
+    gone = status.status(resource(), replace(CONVERGED, pods=(), deployment=deployment(0)), NOW, {})
+    conditions = {it["type"]: it for it in status.failing(3, "HTTP 500", LATER, gone)["conditions"]}
+    assert (conditions["Available"]["status"], conditions["Available"]["reason"]) == ("False", "NoReadyPods")
 
 
 def warned(revision: str, *reasons: Reason) -> dict[str, Any]:

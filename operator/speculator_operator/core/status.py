@@ -162,17 +162,25 @@ def failing(generation: int, said: str, now: str, before: dict[str, Any]) -> dic
     ``said`` is what they fail with.
     """
     why = f"The operator can't look after it, and goes on trying: {said}"
+    was = before.get("conditions") or []
+    old = {condition["type"]: condition for condition in was}
     values = {
         ConditionType.READY: FALSE,
         ConditionType.RECONCILING: TRUE,
         ConditionType.STALLED: FALSE,
+        ConditionType.RESOLVED: UNKNOWN,
         ConditionType.AVAILABLE: UNKNOWN,
         ConditionType.SPECULATION_ACTIVE: UNKNOWN,
     }
-    told = [_condition(type_, value, Reason.RECONCILE_FAILED, why, generation) for type_, value in values.items()]
-    was = before.get("conditions") or []
-    kept = [condition for condition in was if condition["type"] not in values]
-    return {**before, "conditions": _dated([*told, *kept], now, was)}
+    # What was resolved is pinned, and what served no more doesn't serve because nobody looks.
+    stays = ((ConditionType.RESOLVED, TRUE), (ConditionType.AVAILABLE, FALSE))
+    conditions = [
+        old[type_]
+        if type_ in old and (type_, old[type_]["status"]) in stays
+        else _condition(type_, value, Reason.RECONCILE_FAILED, why, generation)
+        for type_, value in values.items()
+    ]
+    return {**before, "observedGeneration": generation, "conditions": _dated(conditions, now, was)}
 
 
 def events(before: dict[str, Any], after: dict[str, Any]) -> Iterator[Event]:
@@ -183,7 +191,8 @@ def events(before: dict[str, Any], after: dict[str, Any]) -> Iterator[Event]:
         was = old.get(type_) or {}
         if (was.get("status"), was.get("reason")) == (value, reason):
             continue
-        if (type_, value) == (ConditionType.STALLED, TRUE) or reason == Reason.NOT_DRAFTING:
+        failing = type_ == ConditionType.READY and reason == Reason.RECONCILE_FAILED
+        if failing or (type_, value) == (ConditionType.STALLED, TRUE) or reason == Reason.NOT_DRAFTING:
             yield Event("Warning", reason, condition["message"])
         elif type_ == ConditionType.READY and was.get("reason") == Reason.SCALING:
             continue
@@ -247,7 +256,8 @@ def _reconciling(resource: api.SpeculatorDeployment, facts: Facts) -> tuple[str,
 def _told(problem: OperatorError, facts: Facts) -> str:
     if not facts.hindrance:
         return problem.message
-    return f"{problem.message}. Meanwhile, what serves can't be brought to the spec: {facts.hindrance.message}"
+    first = problem.message[: MESSAGE_LENGTH // 2].rstrip(".")
+    return f"{first}. Meanwhile, what serves can't be brought to the spec: {facts.hindrance.message}"
 
 
 def _waits_for(facts: Facts) -> str:
