@@ -47,16 +47,17 @@ _UNUSABLE = (config.ConfigException, OSError, ValueError, TypeError, LookupError
 #: In which closed TLS connections take leave of the server; whoever ends the loop before leaves their sockets open.
 #: Source: aiohttp's documentation, "Graceful Shutdown".
 _CLOSING_SECONDS = 0.25
-_PATHS = {
-    api.KIND: f"/apis/{api.API_VERSION}/namespaces/{{}}/{api.PLURAL}",
-    "ControllerRevision": "/apis/apps/v1/namespaces/{}/controllerrevisions",
-    "Deployment": "/apis/apps/v1/namespaces/{}/deployments",
-    "Job": "/apis/batch/v1/namespaces/{}/jobs",
-    "Lease": "/apis/coordination.k8s.io/v1/namespaces/{}/leases",
-    "NetworkPolicy": "/apis/networking.k8s.io/v1/namespaces/{}/networkpolicies",
-    "Event": "/apis/events.k8s.io/v1/namespaces/{}/events",
-    "Pod": "/api/v1/namespaces/{}/pods",
-    "Service": "/api/v1/namespaces/{}/services",
+#: Kind -> the path of its API's version, and its plural.
+_KINDS = {
+    api.KIND: (f"/apis/{api.API_VERSION}", api.PLURAL),
+    "ControllerRevision": ("/apis/apps/v1", "controllerrevisions"),
+    "Deployment": ("/apis/apps/v1", "deployments"),
+    "Job": ("/apis/batch/v1", "jobs"),
+    "Lease": ("/apis/coordination.k8s.io/v1", "leases"),
+    "NetworkPolicy": ("/apis/networking.k8s.io/v1", "networkpolicies"),
+    "Event": ("/apis/events.k8s.io/v1", "events"),
+    "Pod": ("/api/v1", "pods"),
+    "Service": ("/api/v1", "services"),
 }
 #: How the API server's own authorizer words a refusal; quotas, policies and admission word theirs otherwise.
 _MISSING_RIGHT = re.compile(
@@ -180,14 +181,13 @@ class Cluster:
 
     async def get(self, kind: str, namespace: str, name: str) -> Manifest | None:
         """The object, or None if there is none."""
-        return await self._call("GET", f"{_PATHS[kind].format(namespace)}/{name}", missing=True)
+        return await self._call("GET", _path(kind, namespace, name), missing=True)
 
     async def list(
         self, kind: str, namespace: str | None, selector: str = "", *, field_selector: str = ""
     ) -> list[Manifest]:
         """The objects that bear the labels, and have the fields, of the selectors; None is all namespaces."""
-        path = _PATHS[kind].format(namespace) if namespace else _PATHS[kind].replace("/namespaces/{}", "")
-        found, token = [], ""
+        path, found, token = _path(kind, namespace), [], ""
         while True:
             fields = {"fieldSelector": field_selector} if field_selector else {}
             query = urlencode({"labelSelector": selector, **fields, "limit": PAGE, "continue": token})
@@ -206,8 +206,6 @@ class Cluster:
             Refused: ``SpecInvalid``, with what the API server has against it.
             ClusterError
         """
-        metadata = manifest["metadata"]
-        path = f"{_PATHS[manifest['kind']].format(metadata['namespace'])}/{metadata['name']}"
         query = {"dryRun": "All", "fieldManager": manager, "fieldValidation": "Strict"}
         content_type = "application/merge-patch+json"
         if merge_patch is None:
@@ -216,7 +214,7 @@ class Cluster:
         try:
             made = await self._call(
                 "PATCH",
-                f"{path}?{urlencode(query)}",
+                f"{_path_of(manifest)}?{urlencode(query)}",
                 body=manifest if merge_patch is None else merge_patch,
                 content_type=content_type,
             )
@@ -233,7 +231,7 @@ class Cluster:
             Forbidden: pods/exec isn't allowed.
             ClusterError: it can't be run, ends with an error, takes more than ``seconds``, or prints too much.
         """
-        path = f"{_PATHS['Pod'].format(namespace)}/{pod}/exec"
+        path = _path("Pod", namespace, pod, "exec")
         streams = {"container": container, "stdin": "true", "stdout": "true", "stderr": "true"}
         query = urlencode([*streams.items(), *(("command", word) for word in command)])
         _, url, headers, *_ = await self._client.param_serialize(
@@ -283,7 +281,7 @@ class Cluster:
 
     async def apply_status(self, manifest: Manifest, *, read: Manifest) -> Manifest:
         """As ``apply``, for the status of a resource that exists; ``read`` is the resource that it was made from."""
-        written = await self._apply(manifest, "/status")
+        written = await self._apply(manifest, "status")
         if _told(written) == _told(read):  # if not, somebody changed it in between, and this event is all that says so
             self._echoes.append(_state(written))
         return written
@@ -298,7 +296,7 @@ class Cluster:
         Raises:
             ClusterError: it is there (409).
         """
-        path = _PATHS[manifest["kind"]].format(manifest["metadata"]["namespace"])
+        path = _path(manifest["kind"], manifest["metadata"]["namespace"])
         return await self._call("POST", path, body=manifest) or {}
 
     async def replace(self, manifest: Manifest) -> Manifest:
@@ -307,14 +305,12 @@ class Cluster:
         Raises:
             ClusterError: somebody has (409), or it is gone (404).
         """
-        metadata = manifest["metadata"]
-        path = f"{_PATHS[manifest['kind']].format(metadata['namespace'])}/{metadata['name']}"
-        return await self._call("PUT", path, body=manifest) or {}
+        return await self._call("PUT", _path_of(manifest), body=manifest) or {}
 
     async def delete(self, kind: str, namespace: str, name: str, *, uid: str) -> None:
         """Deletes the object if it is still the one of this uid."""
         options = {"preconditions": {"uid": uid}, "propagationPolicy": "Background"}
-        await self._call("DELETE", f"{_PATHS[kind].format(namespace)}/{name}", body=options, missing=True)
+        await self._call("DELETE", _path(kind, namespace, name), body=options, missing=True)
 
     async def emit(self, about: Manifest, *, type_: str, reason: str, note: str) -> None:
         """Records an event. One that can't be recorded is lost, and nothing else is."""
@@ -334,13 +330,12 @@ class Cluster:
             "reportingInstance": MANAGER,
         }
         try:
-            await self._call("POST", _PATHS["Event"].format(metadata["namespace"]), body=event)
+            await self._call("POST", _path("Event", metadata["namespace"]), body=event)
         except (ClusterError, Refused) as error:
             log.warning("An event was lost: %s", error)
 
     async def _apply(self, manifest: Manifest, subresource: str) -> Manifest:
-        metadata = manifest["metadata"]
-        path = f"{_PATHS[manifest['kind']].format(metadata['namespace'])}/{metadata['name']}{subresource}"
+        path = _path_of(manifest, subresource)
         query = urlencode({"fieldManager": MANAGER, "force": "true", "fieldValidation": "Strict"})
         content_type = "application/apply-patch+yaml"
         return await self._call("PATCH", f"{path}?{query}", body=manifest, content_type=content_type) or {}
@@ -386,6 +381,18 @@ class Cluster:
         )
         response = await self._client.call_api(*request)
         return response.status, await response.read()
+
+
+def _path(kind: str, namespace: str | None, name: str = "", subresource: str = "") -> str:
+    """Where an object is, or without a name all of them; without a namespace, in all of these."""
+    prefix, plural = _KINDS[kind]
+    place = f"namespaces/{namespace}" if namespace else ""
+    return "/".join(filter(None, (prefix, place, plural, name, subresource)))
+
+
+def _path_of(manifest: Manifest, subresource: str = "") -> str:
+    metadata = manifest["metadata"]
+    return _path(manifest["kind"], metadata["namespace"], metadata["name"], subresource)
 
 
 def _state(body: Mapping[str, Any]) -> tuple[str, str]:
