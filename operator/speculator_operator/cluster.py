@@ -33,8 +33,6 @@ from .core.render import MANAGER, Manifest
 from .errors import Refused
 
 CALL_SECONDS = 30.0
-MAX_OUTPUT_BYTES = 1 << 20
-"""Of a command in a container."""
 ECHOES = 1024
 """Own writes that are remembered; the watch tells of them within a second or so."""
 PAGE = 500
@@ -63,9 +61,6 @@ _KINDS = {
 _MISSING_RIGHT = re.compile(
     r'User "[^"]*" cannot (?P<verb>\w+) (?:resource|path) "(?P<resource>[^"]*)"(?: in API group "(?P<group>[^"]*)")?'
 )
-#: Of the API server's streams, that of Kubernetes 1.30 and later and of all before; each message begins with a channel.
-_PROTOCOL = "v4.channel.k8s.io"
-_STDIN, _STDOUT, _STDERR, _OUTCOME = 0, 1, 2, 3
 
 _REQUESTS = metrics.counter(families.REQUESTS)
 
@@ -222,44 +217,41 @@ class Cluster:
             raise Refused(Reason.SPEC_INVALID, refusal.evidence) from refusal
         return made or {}
 
-    async def execute(
-        self, namespace: str, pod: str, container: str, command: Sequence[str], *, stdin: str, seconds: float
-    ) -> str:
-        """What a command in a container prints to standard output. Its input isn't ended, for the protocol can't.
+    @asynccontextmanager
+    async def upgraded(
+        self,
+        kind: str,
+        namespace: str,
+        name: str,
+        subresource: str,
+        query: Sequence[tuple[str, str]],
+        *,
+        protocol: str,
+        max_message_bytes: int,
+        seconds: float,
+    ) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
+        """A connection to an object's subresource on which both sides go on to talk, for ``seconds`` at the most.
 
         Raises:
-            Forbidden: pods/exec isn't allowed.
-            ClusterError: it can't be run, ends with an error, takes more than ``seconds``, or prints too much.
+            TimeoutError, aiohttp.ClientError
         """
-        path = _path("Pod", namespace, pod, "exec")
-        streams = {"container": container, "stdin": "true", "stdout": "true", "stderr": "true"}
-        query = urlencode([*streams.items(), *(("command", word) for word in command)])
         _, url, headers, *_ = await self._client.param_serialize(
-            "GET", f"{path}?{query}", auth_settings=["BearerToken"]
+            "GET", f"{_path(kind, namespace, name, subresource)}?{urlencode(query)}", auth_settings=["BearerToken"]
         )
         settings = self._client.configuration
-        async with self._slots:
-            try:
-                async with (
-                    asyncio.timeout(seconds),
-                    self._session().ws_connect(
-                        url,
-                        protocols=(_PROTOCOL,),
-                        headers={name: text for name, text in headers.items() if name.lower() != "content-type"},
-                        proxy=settings.proxy,
-                        proxy_headers=settings.proxy_headers,
-                        max_msg_size=MAX_OUTPUT_BYTES,
-                    ) as socket,
-                ):
-                    await socket.send_bytes(bytes([_STDIN]) + stdin.encode())
-                    return await _output(socket, f"{pod}: {command[0]}")
-            except aiohttp.WSServerHandshakeError as error:
-                if error.status == 403:
-                    message = f'not allowed to run a command in pod "{pod}" of the namespace "{namespace}"'
-                    raise Forbidden(message, verb="create (and get)", resource="pods/exec") from error
-                raise ClusterError(f"{pod}: no command can be run in it: HTTP {error.status}") from error
-            except (TimeoutError, aiohttp.ClientError) as error:
-                raise ClusterError(f"{pod}: {command[0]}: {type(error).__name__}: {error}") from error
+        async with (
+            self._slots,
+            asyncio.timeout(seconds),
+            self._session().ws_connect(
+                url,
+                protocols=(protocol,),
+                headers={header: text for header, text in headers.items() if header.lower() != "content-type"},
+                proxy=settings.proxy,
+                proxy_headers=settings.proxy_headers,
+                max_msg_size=max_message_bytes,
+            ) as socket,
+        ):
+            yield socket
 
     def _session(self) -> aiohttp.ClientSession:
         rest = self._client.rest_client
@@ -361,10 +353,10 @@ class Cluster:
                 raise Unreachable(f"{what}: {type(error).__name__}: {error}") from error
         _REQUESTS.labels(str(status), method).inc()
         if status < 300:
-            return _object(content, what)
+            return object_in(content, what)
         if status == 404 and missing:
             return None
-        said = _message(content)
+        said = message_in(content)
         if status == 403 and (right := _MISSING_RIGHT.search(said)):
             resource = ".".join(filter(None, (right["resource"], right["group"])))
             raise Forbidden(f"{what}: HTTP {status}: {said}", verb=right["verb"], resource=resource)
@@ -431,32 +423,11 @@ def _is_refusal(status: int, said: str) -> bool:
     return status in (400, 403, 413, 422) or _UNTYPED in said
 
 
-async def _output(socket: aiohttp.ClientWebSocketResponse, what: str) -> str:
-    """What comes on standard output until the command has ended.
-
-    Raises:
-        ClusterError: it ended with an error, or printed too much.
+def object_in(content: bytes, what: str) -> Manifest:
     """
-    printed, complaint = bytearray(), bytearray()
-    async for message in socket:
-        if not isinstance(message.data, bytes) or not message.data:
-            continue
-        channel, data = message.data[0], message.data[1:]
-        if channel == _STDOUT:
-            printed += data
-        elif channel == _STDERR:
-            complaint += data
-        elif channel == _OUTCOME:
-            if _object(data, what).get("status") == "Success":
-                return printed.decode(errors="replace")
-            words = complaint.decode(errors="replace").strip() or _message(data)
-            raise ClusterError(f"{what}: {words[-300:]}")
-        if len(printed) + len(complaint) > MAX_OUTPUT_BYTES:
-            raise ClusterError(f"{what}: it prints more than {MAX_OUTPUT_BYTES} bytes")
-    raise ClusterError(f"{what}: the connection ended before the command did")
-
-
-def _object(content: bytes, what: str) -> Manifest:
+    Raises:
+        ClusterError: there is none.
+    """
     try:
         found = json.loads(content)
     except ValueError:
@@ -466,7 +437,7 @@ def _object(content: bytes, what: str) -> Manifest:
     return found
 
 
-def _message(content: bytes) -> str:
+def message_in(content: bytes) -> str:
     """What the API server says, for people: its Status' message, or the beginning of whatever it is."""
     try:
         said = json.loads(content)["message"]

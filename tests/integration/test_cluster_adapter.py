@@ -14,6 +14,7 @@ import pytest
 
 from speculator_operator.cluster import NOTE_LENGTH, Cluster, ClusterError, Forbidden, NoCluster
 from speculator_operator.errors import Refused
+from speculator_operator.execution import execute
 from tests.support.apiproxy import ApiProxy
 from tests.support.eventually import eventually_async
 from tools.localcluster.controlplane import ControlPlane
@@ -278,7 +279,7 @@ async def test_a_command_in_a_container_reads_what_it_is_given_and_says_what_it_
 ) -> None:
     command = ["python3", "-c", "import sys; print(sys.stdin.read(3)[::-1], sys.argv[1])", "x y"]
     async with connection(cluster, monkeypatch) as api:
-        assert await api.execute(namespace, pod, "main", command, stdin="abc", seconds=20) == "cba x y\n"
+        assert await execute(api, namespace, pod, "main", command, stdin="abc", seconds=20) == "cba x y\n"
 
 
 @pytest.mark.parametrize(
@@ -301,7 +302,7 @@ async def test_a_command_that_fails_is_a_failure_with_its_words(
 ) -> None:
     async with connection(cluster, monkeypatch) as api:
         with pytest.raises(ClusterError, match=says) as caught:
-            await api.execute(namespace, pod, "main", ["python3", "-c", program], stdin="", seconds=seconds)
+            await execute(api, namespace, pod, "main", ["python3", "-c", program], stdin="", seconds=seconds)
     assert len(str(caught.value)) < 1000, case
 
 
@@ -310,10 +311,10 @@ async def test_a_pod_that_is_not_there_or_may_not_be_entered(
 ) -> None:
     async with connection(cluster, monkeypatch) as api:
         with pytest.raises(ClusterError, match="gone: no command can be run in it: HTTP 404"):
-            await api.execute(namespace, "gone", "main", ["python3"], stdin="", seconds=5)
+            await execute(api, namespace, "gone", "main", ["python3"], stdin="", seconds=5)
     async with connection(cluster, monkeypatch, user="nobody") as api:
         with pytest.raises(Forbidden) as caught:
-            await api.execute(namespace, pod, "main", ["python3"], stdin="", seconds=5)
+            await execute(api, namespace, pod, "main", ["python3"], stdin="", seconds=5)
     assert (caught.value.verb, caught.value.resource) == ("create (and get)", "pods/exec")
 
 

@@ -59,6 +59,7 @@ async def ask(cluster: Cluster, namespace: str, pods: Iterable[Pod], *, canary: 
 
 async def _ask(cluster: Cluster, namespace: str, pod: Pod, *, canary: bool) -> Answer:
     from speculator_operator.cluster import ClusterError
+    from speculator_operator.execution import execute
 
     source = inspect.getsource(proof_probe)
     command = [
@@ -67,7 +68,7 @@ async def _ask(cluster: Cluster, namespace: str, pod: Pod, *, canary: bool) -> A
     ]
     seconds = CANARY_SECONDS if canary else COUNTERS_SECONDS
     try:
-        printed = await cluster.execute(namespace, pod.name, CONTAINER, command, stdin=source, seconds=seconds)
+        printed = await execute(cluster, namespace, pod.name, CONTAINER, command, stdin=source, seconds=seconds)
     except ClusterError as error:
         return Answer(problem=told(error), reached=False)
     return read(printed)
