@@ -9,28 +9,24 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import os
 import re
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, Self
-from urllib.parse import urlencode, urlsplit
-from urllib.request import getproxies, proxy_bypass
+from urllib.parse import urlencode
 
 import aiohttp
-from kubernetes.aio import config
-from kubernetes.aio.client import ApiClient, Configuration
-from yaml import YAMLError
+from kubernetes.aio.client import ApiClient
 
 from . import api, metrics
 from .api import Reason
 from .core import metrics as families
 from .core.render import MANAGER, Manifest
 from .errors import Refused
+from .kubeconfig import Unusable, load
 
 CALL_SECONDS = 30.0
 ECHOES = 1024
@@ -39,9 +35,6 @@ PAGE = 500
 NOTE_LENGTH = 1024
 """Of an event; the API server takes no longer one."""
 
-_OWN_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
-#: What the library raises of a kubeconfig, whatever is in it.
-_UNUSABLE = (config.ConfigException, OSError, ValueError, TypeError, LookupError, AttributeError, YAMLError)
 #: In which closed TLS connections take leave of the server; whoever ends the loop before leaves their sockets open.
 #: Source: aiohttp's documentation, "Graceful Shutdown".
 _CLOSING_SECONDS = 0.25
@@ -127,31 +120,17 @@ class Cluster:
         kubeconfig: str | None = None,
         context: str | None = None,
     ) -> AsyncIterator[Self]:
-        """A connection as ``kubeconfig``, ``KUBECONFIG`` or ``~/.kube/config`` says, or where there is none of them, a
-        pod's service account. ``context`` is one of the kubeconfig's, by default its current one.
-
-        ``may_write`` is asked right before each write is sent.
+        """A connection by what ``kubeconfig.load`` finds. ``may_write`` is asked right before each write is sent.
 
         Raises:
-            NoCluster: none of them says anything that can be used.
+            NoCluster: it finds nothing that can be used.
         """
-        configuration, path, namespace = Configuration(), kubeconfig or _kubeconfig(), "default"
         try:
-            if path or context:
-                _check_there(path)
-                loader = await config.load_kube_config(
-                    config_file=path, context=context, client_configuration=configuration
-                )
-                namespace = loader.current_context["context"].get("namespace") or namespace
-            else:
-                config.load_incluster_config(client_configuration=configuration)
-                namespace = own_namespace() or namespace
-        except _UNUSABLE as error:
-            where = path or "this isn't a pod, and neither KUBECONFIG nor ~/.kube/config is there"
-            raise NoCluster(f"No cluster to connect to: {where}: {' '.join(str(error).split())}") from error
+            configuration, namespace = await load(kubeconfig, context)
+        except Unusable as error:
+            raise NoCluster(f"No cluster to connect to: {error}") from error
         configuration.connection_pool_maxsize = in_flight
         # Otherwise every request asks the environment for a proxy and a netrc for a password, each in a thread.
-        configuration.proxy = configuration.proxy or _proxy(configuration.host)
         configuration.client_session_kwargs = {"trust_env": False, "cookie_jar": aiohttp.DummyCookieJar()}
         try:
             async with ApiClient(configuration) as client:
@@ -394,28 +373,6 @@ def _state(body: Mapping[str, Any]) -> tuple[str, str]:
 def _told(body: Manifest) -> Manifest:
     """What a write of status leaves as it is; a change of the spec is a change of the generation."""
     return {key: value for key, value in body["metadata"].items() if key not in ("managedFields", "resourceVersion")}
-
-
-def own_namespace() -> str:
-    """The namespace of the pod that this runs in; empty where it is none."""
-    return _OWN_NAMESPACE.read_text().strip() if _OWN_NAMESPACE.is_file() else ""
-
-
-def _kubeconfig() -> str | None:
-    default = Path("~/.kube/config").expanduser()
-    return os.environ.get("KUBECONFIG") or (str(default) if default.exists() else None)
-
-
-def _check_there(paths: str | None) -> None:
-    """Of the files that KUBECONFIG may name, one has to be there."""
-    if paths and not any(Path(path).expanduser().is_file() for path in paths.split(os.pathsep)):
-        raise config.ConfigException("there is no such file")
-
-
-def _proxy(url: str) -> str | None:
-    """The proxy that the environment names for an address."""
-    address = urlsplit(url)
-    return None if proxy_bypass(address.netloc) else getproxies().get(address.scheme)
 
 
 def _is_refusal(status: int, said: str) -> bool:

@@ -18,7 +18,7 @@ from typing import NoReturn
 import kopf
 
 from . import api, handlers, metrics
-from .cluster import Cluster, ClusterError, own_namespace
+from .cluster import Cluster, ClusterError
 from .core import health as checks
 from .core.health import Check
 from .core.lease import Terms
@@ -29,6 +29,7 @@ from .fetches import Fetches
 from .handlers import Watched
 from .health import serving
 from .hub import Hub
+from .kubeconfig import own_namespace
 from .reconciler import Reconciler
 from .scrape import Scraper
 from .settings import SettingInvalid, Settings, variable
