@@ -11,6 +11,7 @@ from . import engine_process, offline
 from .api import Finding, Reason, Resolved, Severity, SpeculatorDeployment
 from .core.checkpoint import Snapshot
 from .core.config_file import CONFIG
+from .core.words import printable
 from .engine_process import Answer, Question
 from .errors import Refusals, Refused
 from .offline import NotRead
@@ -192,8 +193,3 @@ def _wrapped(text: str, width: int) -> list[str]:
     return textwrap.wrap(
         printable(text), width, initial_indent=_INDENT, subsequent_indent=_INDENT, break_on_hyphens=False
     )
-
-
-def printable(text: str) -> str:
-    """What comes from files may hold what a terminal would obey."""
-    return "".join(character if character.isprintable() else "?" for character in " ".join(text.split()))

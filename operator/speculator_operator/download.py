@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from speculator_operator.api import Reason
-from speculator_operator.core.config_file import quoted, words
+from speculator_operator.core.words import one_line, quoted
 from speculator_operator.errors import Refused, Waiting
 
 #: Within the folder: what begins so holds what one attempt has in part, and what says which files belong there.
@@ -236,7 +236,7 @@ def is_downloaded(target: Path, revision: str) -> bool:
 
 def volume_failed(target: Path, error: OSError) -> Refused:
     """What the system's refusal to write there means."""
-    why = words(error.strerror or type(error).__name__)
+    why = one_line(error.strerror or type(error).__name__)
     return _unusable(target, why, full=error.errno in (ENOSPC, EDQUOT))
 
 

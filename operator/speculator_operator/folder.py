@@ -18,8 +18,9 @@ from typing import BinaryIO
 
 from speculator_operator.api import Reason
 from speculator_operator.core.checkpoint import Snapshot
-from speculator_operator.core.config_file import CONFIG, MAX_BYTES, config_missing, parsed, quoted, too_large, words
+from speculator_operator.core.config_file import CONFIG, MAX_BYTES, config_missing, parsed, too_large
 from speculator_operator.core.weight_files import pickled, safetensors
+from speculator_operator.core.words import one_line, quoted
 from speculator_operator.errors import Refused, Waiting
 
 RETRY_SECONDS = 30.0
@@ -95,7 +96,7 @@ class _Folder:
         except (OSError, ValueError) as error:
             raise Waiting(
                 Reason.FOLDER_UNREADABLE,
-                f"{self._name} can't be read: {words(str(error))}. User {os.getuid()} has to be able to read it.",
+                f"{self._name} can't be read: {one_line(str(error))}. User {os.getuid()} has to be able to read it.",
                 retry_after=RETRY_SECONDS,
             ) from error
         return Snapshot(uri, revision, config, files, self._parameters(files))

@@ -47,8 +47,9 @@ from huggingface_hub.utils import parse_ratelimit_headers  # type: ignore[attr-d
 
 from speculator_operator.api import Reason
 from speculator_operator.core.checkpoint import Snapshot
-from speculator_operator.core.config_file import CONFIG, MAX_BYTES, config_missing, parsed, quoted, too_large, words
+from speculator_operator.core.config_file import CONFIG, MAX_BYTES, config_missing, parsed, too_large
 from speculator_operator.core.weight_files import loaded
+from speculator_operator.core.words import one_line, quoted
 from speculator_operator.download import fill, is_downloaded, volume_failed
 from speculator_operator.errors import OperatorError, Refused, Waiting
 from speculator_operator.reference import COMMIT, Reference
@@ -537,7 +538,7 @@ class Hub:
         return f"can't be read: {self._said(str(error)) or type(error).__name__}"
 
     def _said(self, text: str) -> str:
-        return words(self._without_token(text))
+        return one_line(self._without_token(text))
 
     def _without_token(self, text: str) -> str:
         """What comes from outside may be an echo."""

@@ -13,6 +13,7 @@ from .cluster import Cluster
 from .core import plan, status
 from .core.job import COMPONENT_LABEL
 from .core.render import CONTAINER, Manifest
+from .core.words import redacted
 from .errors import Refused
 
 #: A Job that runs is looked at so often (seconds), besides when its status changes.
@@ -88,7 +89,7 @@ def hopeless(trouble: str, *, claim: str, what: str) -> Refused | None:
 
 def last_line(words: str) -> str:
     """The end of a container's last words, without what may be secret in it."""
-    return status.redacted(words.strip().rpartition("\n")[2])[-300:]
+    return redacted(words.strip().rpartition("\n")[2])[-300:]
 
 
 def _is_of(pod: Manifest, job: Manifest) -> bool:

@@ -28,9 +28,10 @@ from yarl import URL
 
 from speculator_operator.api import REFRESH_ANNOTATION, Reason
 from speculator_operator.core.checkpoint import Snapshot
-from speculator_operator.core.config_file import CONFIG, MAX_BYTES, config_missing, parsed, quoted, too_large, words
+from speculator_operator.core.config_file import CONFIG, MAX_BYTES, config_missing, parsed, too_large
 from speculator_operator.core.s3_listing import Listed, digest, loaded, page
 from speculator_operator.core.sigv4 import Credentials, encoded_path, encoded_query, signed_headers
+from speculator_operator.core.words import one_line, quoted
 from speculator_operator.download import fill, is_downloaded, volume_failed
 from speculator_operator.errors import OperatorError, Refused, Waiting
 from speculator_operator.reference import Kind, Reference
@@ -210,7 +211,7 @@ class _Prefix:
             try:
                 found, token = page(bytes(body), self._prefix)
             except ValueError as error:
-                raise self.unavailable(f"has answered with no listing: {words(str(error))}") from error
+                raise self.unavailable(f"has answered with no listing: {one_line(str(error))}") from error
             objects |= {item.name: item for item in found}
             if token is None:
                 break
@@ -285,7 +286,7 @@ class _Prefix:
         except aiohttp.ServerTimeoutError:
             raise self.unavailable("has sent nothing for too long") from None
         except aiohttp.ClientConnectionError as error:
-            raise self.unavailable(f"can't be reached: {words(str(error))}") from error
+            raise self.unavailable(f"can't be reached: {one_line(str(error))}") from error
         except aiohttp.ClientHttpProxyError as error:
             raise self.unavailable(f"can't be reached through the proxy (status {error.status})") from None
         except aiohttp.ClientPayloadError:

@@ -13,7 +13,8 @@ from yaml.composer import ComposerError
 from . import api
 from .api import TOKEN_MAY_HELP, Reason, SpeculatorDeployment
 from .core.checkpoint import Snapshot
-from .core.config_file import CONFIG, words
+from .core.config_file import CONFIG
+from .core.words import one_line
 from .errors import RAISED, Refusals, Refused, Waiting
 from .folder import read_folder
 from .reference import Kind, Reference
@@ -62,7 +63,7 @@ def documents(file: str, warn: Callable[[str], None]) -> list[Any]:
         raise Refused(Reason.SPEC_INVALID, f"{file} holds no {api.KIND}")
     if len(ours) < len(items):
         kinds = sorted({item["kind"] for item in items if _is_of_another_api(item)})
-        warn(f"{file} holds more than {api.KIND}s; this is left out: {words(', '.join(kinds))}")
+        warn(f"{file} holds more than {api.KIND}s; this is left out: {one_line(', '.join(kinds))}")
     return ours
 
 

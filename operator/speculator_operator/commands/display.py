@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
-from speculator_operator.check import printable
+from speculator_operator.core.words import printable
 
 GOOD, BAD, DOUBTFUL, DIM, STRONG = "green", "bold red", "yellow", "dim", "bold"
 

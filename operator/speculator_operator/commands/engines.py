@@ -19,11 +19,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from speculator_operator.check import printable
 from speculator_operator.core import acceptance, proof_probe
 from speculator_operator.core.acceptance import Counters
 from speculator_operator.core.render import CONTAINER
-from speculator_operator.core.status import Pod, redacted
+from speculator_operator.core.status import Pod
+from speculator_operator.core.words import printable, redacted
 
 from .connection import told
 

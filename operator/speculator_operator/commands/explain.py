@@ -14,7 +14,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from speculator_operator.api import ConditionType, Reason
-from speculator_operator.check import printable
+from speculator_operator.core.words import printable
 
 from . import terminal
 

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, TextIO
 
-from speculator_operator.check import printable
+from speculator_operator.core.words import printable
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from typing import Any
 
 from speculator_operator.api import Reason
+from speculator_operator.core.words import one_line
 from speculator_operator.errors import Refused
 
 CONFIG = "config.json"
@@ -18,7 +18,6 @@ MAX_DEPTH = 64
 MAX_VALUES = 200_000
 #: Values that are kept; what goes beyond is labels, or the quantization of layers.
 KEPT_VALUES = 20_000
-MAX_QUOTED = 200
 
 _DETAILS = frozenset(
     (
@@ -42,7 +41,7 @@ def parsed(body: bytes, whose: str) -> Mapping[str, Any]:
     except RecursionError:
         raise _malformed(whose, "it is nested too deeply") from None
     except ValueError as error:
-        raise _malformed(whose, words(str(error))) from None
+        raise _malformed(whose, one_line(str(error))) from None
     if not isinstance(value, dict):
         raise _malformed(whose, f"it holds {'an array' if isinstance(value, list) else 'a single value'}")
     if not value:
@@ -106,14 +105,3 @@ def config_missing(where: str) -> Refused:
     return Refused(
         Reason.CONFIG_MISSING, f"There is no {CONFIG} in {where}. Name a checkpoint in the Transformers format."
     )
-
-
-def quoted(text: str) -> str:
-    return repr(text if len(text) <= MAX_QUOTED else f"{text[:MAX_QUOTED]}...")
-
-
-def words(text: str) -> str:
-    """Another's words, on one short line. Addresses are left out: after a redirect they can hold a signature."""
-    line = " ".join(re.sub(r"\S+://\S+", "(address)", text[:4096]).split())
-    printable = "".join(character for character in line if character.isprintable())
-    return (printable if len(printable) <= MAX_QUOTED else f"{printable[:MAX_QUOTED]}...").rstrip(".")

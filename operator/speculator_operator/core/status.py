@@ -6,7 +6,6 @@ The status that was is only looked at for transition times, and for what was tol
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +15,7 @@ from speculator_operator.api import ConditionType, Finding, Reason, Resolved
 from speculator_operator.errors import OperatorError, Refused
 
 from . import render
+from .words import redacted
 
 #: The API server takes 32768 characters in a condition's message; a person reads one line.
 MESSAGE_LENGTH = 1024
@@ -326,14 +326,6 @@ def _trouble(status: dict[str, Any], conditions: dict[str, Any]) -> str:
             return f"{waiting['reason']}: {waiting.get('message', '')}"
     scheduled = conditions.get("PodScheduled") or {}
     return str(scheduled.get("message", "")) if scheduled.get("status") == FALSE else ""
-
-
-def redacted(text: str) -> str:
-    """An engine's last words without what may be secret in them: passwords and signatures in addresses, and tokens."""
-    text = re.sub(r"://[^\s/@]*@", "://", text)
-    # What has no query is matched as well: looked through again from each address in it, a long text takes for ever.
-    text = re.sub(r"(://[^\s?]*+)(\?\S*+)?", lambda found: found[1] + ("?..." if found[2] else ""), text)
-    return re.sub(r"\bhf_[A-Za-z0-9]{8,}", "hf_...", text)
 
 
 def _troubles(facts: Facts) -> str:
