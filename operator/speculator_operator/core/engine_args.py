@@ -27,6 +27,7 @@ from typing import Any, TypeVar
 from speculator_operator import api
 from speculator_operator.api import Reason
 from speculator_operator.core import releases
+from speculator_operator.core.words import quoted
 from speculator_operator.errors import RAISED, Refusals, Refused
 from speculator_operator.reference import REVISION_PATTERN, URI_PATTERN
 from speculator_operator.settings import Settings, variable
@@ -369,10 +370,6 @@ def _refusal(index: int, message: str, reason: Reason = Reason.ARGS_INVALID, rem
     return Refused(reason, f"{place}: {message}", field=place, remedy=remedy)
 
 
-def _shown(text: str) -> str:
-    return repr(text if len(text) <= 100 else text[:97] + "...")
-
-
 def _argument(args: Sequence[str], index: int, options: Mapping[str, Option], version: str) -> Argument:
     token = args[index]
     if not token.startswith("-"):
@@ -419,8 +416,8 @@ def _why_stray(args: Sequence[str], index: int) -> str:
     if index == 0 and (args[0] == "vllm" or args[0].startswith("vllm ")):
         return "the arguments start after `vllm serve MODEL`; the model is spec.model.uri"
     if index == 0:
-        return f"{_shown(args[0])} is not an option; the model is spec.model.uri"
-    return f"{_shown(args[index])} is neither an option nor a value of the one before it"
+        return f"{quoted(args[0])} is not an option; the model is spec.model.uri"
+    return f"{quoted(args[index])} is neither an option nor a value of the one before it"
 
 
 def _refuse_retired(index: int, base: str, version: str) -> None:
@@ -432,7 +429,7 @@ def _refuse_retired(index: int, base: str, version: str) -> None:
 
 def _why_unknown(token: str, base: str, options: Mapping[str, Option], version: str) -> str:
     if " " in base:
-        return f"{_shown(token)} holds an option and its value; write --option=value, or two elements"
+        return f"{quoted(token)} holds an option and its value; write --option=value, or two elements"
     if instead := releases.removed(_switch(base), version):
         return f"{base} is not an option of this engine any more; {instead}"
     if base in options_of(releases.newest()) and (lack := releases.lack("flag", _switch(base), version)):
@@ -440,7 +437,7 @@ def _why_unknown(token: str, base: str, options: Mapping[str, Option], version: 
     longer = sorted(string for string in options if string.startswith(base)) if len(base) > 2 else []
     near = longer[:1] or difflib.get_close_matches(base, options, 1)
     hint = f"; did you mean {near[0]}?" if near else ""
-    return f"{_shown(base)} is not an option of this engine{hint}"
+    return f"{quoted(base)} is not an option of this engine{hint}"
 
 
 def _switch(base: str) -> str:
@@ -460,21 +457,21 @@ def _optimization_level(args: Sequence[str], index: int) -> Argument:
 def _dotted_value(args: Sequence[str], index: int) -> str:
     value = args[index + 1] if index + 1 < len(args) else None
     if value is None or (value.startswith("-") and not _NEGATIVE_INTEGER.fullmatch(value)):
-        raise _refusal(index, f"{_shown(args[index])} needs a value; write {args[index][:100]}=VALUE")
+        raise _refusal(index, f"{quoted(args[index])} needs a value; write {args[index][:100]}=VALUE")
     return value
 
 
 def _check_path(index: int, option: Option, spelled: str, path: str) -> None:
     if option.type not in _JSON_TYPES:
-        raise _refusal(index, f"{spelled} takes no keys, so {_shown(spelled + '.' + path)} is not an option")
+        raise _refusal(index, f"{spelled} takes no keys, so {quoted(spelled + '.' + path)} is not an option")
     if not all(path.removesuffix("+").split(".")):
-        raise _refusal(index, f"{_shown(spelled + '.' + path)} has an empty key")
+        raise _refusal(index, f"{quoted(spelled + '.' + path)} has an empty key")
 
 
 def _values(args: Sequence[str], index: int, option: Option, spelled: str, explicit: str | None) -> tuple[str, ...]:
     if option.values == 0:
         if explicit is not None:
-            raise _refusal(index, f"{spelled} takes no value, not {_shown(explicit)}")
+            raise _refusal(index, f"{spelled} takes no value, not {quoted(explicit)}")
         return ()
     if explicit is not None:
         if option.values not in (1, "?", "+", "*"):
@@ -500,22 +497,22 @@ def _checked(argument: Argument, option: Option, text: str) -> None:
         value = _converted(option.type, text) if argument.path is None else _dotted(argument)
     except (ValueError, RecursionError, OverflowError):
         what = _WHAT.get(option.type, "text")
-        raise _refusal(argument.index, f"{argument.option} takes {what}, not {_shown(text)}") from None
+        raise _refusal(argument.index, f"{argument.option} takes {what}, not {quoted(text)}") from None
     if option.choices and str(value) not in option.choices:
-        raise _refusal(argument.index, f"{argument.option} is one of {', '.join(option.choices)}, not {_shown(text)}")
+        raise _refusal(argument.index, f"{argument.option} is one of {', '.join(option.choices)}, not {quoted(text)}")
     if option.names and text.lower() not in option.names:
         near = difflib.get_close_matches(text.lower(), option.names, 1)
         hint = f"; did you mean {near[0]}?" if near else ""
-        raise _refusal(argument.index, f"{argument.option} knows no {_shown(text)}{hint}")
+        raise _refusal(argument.index, f"{argument.option} knows no {quoted(text)}{hint}")
     for bound, limit in option.bounds.items():
         words, holds = _BOUNDS[bound]
         if isinstance(value, int | float) and not holds(value, limit):
-            raise _refusal(argument.index, f"{argument.option} must be {words} {limit:g}, not {_shown(text)}")
+            raise _refusal(argument.index, f"{argument.option} must be {words} {limit:g}, not {quoted(text)}")
     for key in value if option.keys else ():
         if key not in option.keys:
             near = difflib.get_close_matches(key, option.keys, 1)
             hint = f"; did you mean {near[0]}?" if near else f", only {', '.join(option.keys)}"
-            raise _refusal(argument.index, f"{argument.option} has no key {_shown(key)}{hint}")
+            raise _refusal(argument.index, f"{argument.option} has no key {quoted(key)}{hint}")
 
 
 def _converted(kind: str, text: str) -> Any:
@@ -638,7 +635,7 @@ _TEMPLATE = re.compile(r"(?!.*\.\.)[A-Za-z0-9_./-]+\.jinja|(?s:.*[{}\n].*)")
 def _check_template(argument: Argument) -> None:
     for text in argument.values if argument.name == "--chat-template" else ():
         if not _TEMPLATE.fullmatch(text):
-            message = f"{argument.option} may be a template itself, or a file named *.jinja, not {_shown(text)}"
+            message = f"{argument.option} may be a template itself, or a file named *.jinja, not {quoted(text)}"
             raise _refusal(argument.index, message, Reason.FLAG_REFUSED)
 
 
@@ -655,7 +652,7 @@ def _permit(argument: Argument, option: Option, settings: Settings) -> None:
     if values := policy.values.get(argument.name):
         for text in argument.values:
             if text not in values:
-                message = f"{argument.option} may be one of {', '.join(values)}, not {_shown(text)}"
+                message = f"{argument.option} may be one of {', '.join(values)}, not {quoted(text)}"
                 raise _refusal(argument.index, message, Reason.FLAG_REFUSED)
     if argument.name in policy.allowed and option.type in _JSON_TYPES and argument.name not in policy.any_key:
         _check_keys(argument, option, policy.keys.get(argument.name, frozenset()))
@@ -669,12 +666,12 @@ def _check_keys(argument: Argument, option: Option, allowed: frozenset[tuple[str
     given = _converted(option.type, text) if argument.path is None else _dotted(argument)
     if not isinstance(given, dict):
         if allowed:
-            raise _refusal(argument.index, f"{argument.option} takes a JSON object, not {_shown(text)}")
+            raise _refusal(argument.index, f"{argument.option} takes a JSON object, not {quoted(text)}")
         return
     for path in _paths(given):
         if not any(path[: len(known)] == known for known in allowed):
             names = textwrap.shorten(", ".join(sorted(".".join(known) for known in allowed)), 500, placeholder=" ...")
-            message = f"{argument.option} may not set {_shown('.'.join(path))}; it may set {names or 'no keys'}"
+            message = f"{argument.option} may not set {quoted('.'.join(path))}; it may set {names or 'no keys'}"
             raise _refusal(argument.index, message, Reason.FLAG_REFUSED)
 
 
@@ -727,7 +724,7 @@ def _one_rank(argument: Argument) -> None:
 def _matching(argument: Argument, pattern: str) -> tuple[str, ...]:
     for text in argument.values:
         if not re.fullmatch(pattern.removeprefix("^").removesuffix("$"), text) or text == "None":
-            raise _refusal(argument.index, f"{argument.option} may not be {_shown(text)}; it must match {pattern}")
+            raise _refusal(argument.index, f"{argument.option} may not be {quoted(text)}; it must match {pattern}")
     return argument.values
 
 
@@ -750,7 +747,7 @@ def _speculative(last: Mapping[str, Sequence[Argument]]) -> dict[str, Any]:
             given = json.loads(argument.values[0])
             if not isinstance(given, dict):
                 raise _refusal(
-                    argument.index, f"{argument.option} takes a JSON object, not {_shown(argument.values[0])}"
+                    argument.index, f"{argument.option} takes a JSON object, not {quoted(argument.values[0])}"
                 )
             keys = given
     keys = {key.replace("-", "_"): value for key, value in keys.items()}
