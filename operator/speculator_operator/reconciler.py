@@ -32,6 +32,7 @@ from .drafting import Drafting
 from .errors import OperatorError, Refused
 from .failures import Failures
 from .fetches import Fetches
+from .pods import pods_of
 from .reference import Kind, Reference
 from .resolution import Read, resolve
 from .resolutions import Resolutions
@@ -227,8 +228,7 @@ class Reconciler:
         pods = [status.pod(pod) for pod in found if pod and plan.is_pod_of(name, pod)]
         ready = ((deployment or {}).get("status") or {}).get("readyReplicas", 0)
         if ready > sum(pod.ready for pod in pods):  # just started, or a watch has lost something
-            listed = await self._cluster.list("Pod", namespace, f"{api.NAME_LABEL}={name}")
-            pods = [status.pod(pod) for pod in listed if plan.is_pod_of(name, pod)]
+            pods = [status.pod(pod) for pod in await pods_of(self._cluster, namespace, name)]
             names.update(pod.name for pod in pods)
         names.difference_update(set(seen) - {pod.name for pod in pods})
         return _Observed(deployment, service, policy, tuple(pods))

@@ -22,6 +22,7 @@ from speculator_operator.check import ReadFor
 from speculator_operator.core import render
 from speculator_operator.errors import Waiting
 from speculator_operator.offline import NotRead
+from speculator_operator.pods import pods_wanted
 from speculator_operator.resolution import assess
 from speculator_operator.settings import Settings
 
@@ -200,7 +201,7 @@ def document(live: Manifest | None, after: Manifest, served: Served) -> dict[str
     before = ((live or {}).get("status") or {}).get("resolved") or {}
     resource = SpeculatorDeployment.from_object(after)
     old, new = before.get("revision"), render.revision_name(resource)
-    wanted = {"before": _wanted(live) if live else None, "after": _wanted(after)}
+    wanted = {"before": pods_wanted(live) if live else None, "after": pods_wanted(after)}
     changes = [
         {"path": path, "before": was, "after": now}
         for path, was, now in _changes(_given(live or {}), _given(after), "")
@@ -235,11 +236,6 @@ def exit_code(document: Mapping[str, Any]) -> int:
     if document["undetermined"]:
         return EXIT_UNDETERMINED
     return 0 if document["change"] == "none" else EXIT_CHANGES
-
-
-def _wanted(body: Manifest) -> int:
-    spec = body.get("spec") or {}
-    return 0 if spec.get("suspend") else int(spec.get("replicas", 1))
 
 
 def _given(body: Manifest) -> Manifest:

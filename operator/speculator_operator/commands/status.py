@@ -8,12 +8,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from speculator_operator import api
 from speculator_operator.api import ConditionType, Reason, Severity
-from speculator_operator.core import plan
 from speculator_operator.core import status as core
 from speculator_operator.core.acceptance import Counters
 from speculator_operator.core.status import FALSE, TRUE, UNKNOWN
+from speculator_operator.pods import pods_of, pods_wanted
 
 from . import connection, engines, explain, terminal
 from .engines import Answer
@@ -94,8 +93,7 @@ async def gather(cluster: Cluster, namespace: str, name: str, *, asks: bool) -> 
         OSError: the cluster can't be asked.
     """
     body = await connection.find(cluster, namespace, name)
-    listed = await cluster.list("Pod", namespace, f"{api.NAME_LABEL}={name}")
-    pods = [pod for pod in listed if plan.is_pod_of(name, pod)]
+    pods = await pods_of(cluster, namespace, name)
     seen = [core.pod(pod) for pod in pods]
     speaking = [pod for pod in seen if pod.ready and pod.speculates] if asks else []
     answers, events = await asyncio.gather(
@@ -138,7 +136,7 @@ def document(
         "suspended": bool(spec.get("suspend")),
         "conditions": {type_.value: _condition(conditions.get(type_) or {}) for type_ in CONDITIONS},
         "replicas": {
-            "wanted": 0 if spec.get("suspend") else spec.get("replicas", 1),
+            "wanted": pods_wanted(body),
             "current": status.get("replicas", 0),
             "ready": status.get("readyReplicas", 0),
             "updated": status.get("updatedReplicas", 0),

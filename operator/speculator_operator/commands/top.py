@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from speculator_operator import api
 from speculator_operator.api import ConditionType
 from speculator_operator.core.status import UNKNOWN
+from speculator_operator.pods import pods_wanted
 
 from . import connection, terminal
 
@@ -83,7 +84,7 @@ def document(bodies: Iterable[Manifest], namespace: str | None, now: str) -> dic
 
 
 def _row(body: Manifest) -> dict[str, Any]:
-    spec, status = body.get("spec") or {}, body.get("status") or {}
+    status = body.get("status") or {}
     conditions = {it["type"]: it for it in status.get("conditions") or []}
     resolved, acceptance = status.get("resolved") or {}, status.get("acceptance") or {}
     ready, active = (conditions.get(type_) or {} for type_ in (ConditionType.READY, ConditionType.SPECULATION_ACTIVE))
@@ -100,7 +101,7 @@ def _row(body: Manifest) -> dict[str, Any]:
         "rate": acceptance.get("rate"),
         "length": acceptance.get("length"),
         "ratePerPosition": acceptance.get("ratePerPosition") or [],
-        "replicas": 0 if spec.get("suspend") else spec.get("replicas", 1),
+        "replicas": pods_wanted(body),
         "readyReplicas": status.get("readyReplicas", 0),
         "gpus": gpus,
     }

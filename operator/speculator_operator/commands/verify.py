@@ -12,10 +12,9 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from speculator_operator import api
-from speculator_operator.core import plan
 from speculator_operator.core import status as core
 from speculator_operator.core.acceptance import Counters
+from speculator_operator.pods import pods_of
 
 from . import connection, engines, terminal
 from .engines import Answer
@@ -54,8 +53,7 @@ def _verify(arguments: argparse.Namespace) -> int:
 async def _ask(arguments: argparse.Namespace) -> int:
     async with connection.connected(arguments) as (cluster, namespace):
         await connection.find(cluster, namespace, arguments.name)
-        listed = await cluster.list("Pod", namespace, f"{api.NAME_LABEL}={arguments.name}")
-        pods = [core.pod(pod) for pod in listed if plan.is_pod_of(arguments.name, pod)]
+        pods = [core.pod(pod) for pod in await pods_of(cluster, namespace, arguments.name)]
         ready = [pod for pod in pods if pod.ready]
         answers = await engines.ask(cluster, namespace, ready, canary=True)
     found = document(namespace, arguments.name, pods, answers)
