@@ -14,14 +14,13 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
 from typing import Any, Self
 from urllib.parse import urlencode
 
 import aiohttp
 from kubernetes.aio.client import ApiClient
 
-from . import api, metrics
+from . import api, metrics, timestamp
 from .api import Reason
 from .core import metrics as families
 from .core.render import MANAGER, Manifest
@@ -286,12 +285,11 @@ class Cluster:
     async def emit(self, about: Manifest, *, type_: str, reason: str, note: str) -> None:
         """Records an event. One that can't be recorded is lost, and nothing else is."""
         metadata = about["metadata"]
-        now = time.time_ns()
         event = {
             "apiVersion": "events.k8s.io/v1",
             "kind": "Event",
-            "metadata": {"name": f"{metadata['name']}.{now:x}", "namespace": metadata["namespace"]},
-            "eventTime": datetime.fromtimestamp(now / 1e9, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+            "metadata": {"name": f"{metadata['name']}.{time.time_ns():x}", "namespace": metadata["namespace"]},
+            "eventTime": timestamp.micro_now(),
             "type": type_,
             "reason": reason,
             "action": "Reconcile",

@@ -11,9 +11,9 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import NoReturn
 
+from . import timestamp
 from .cluster import Cluster, ClusterError
 from .core import lease
 from .core.lease import Sighting, Terms
@@ -116,7 +116,7 @@ class Election:
         self.close()
         if self._renewed is None or left <= 0:
             return
-        spec = lease.released(self._lease["spec"], _now())
+        spec = lease.released(self._lease["spec"], timestamp.micro_now())
         try:
             async with asyncio.timeout(min(self.terms.attempt, left)):
                 await self._cluster.replace(lease.manifest(self._namespace, self._name, spec, self._lease))
@@ -135,9 +135,8 @@ class Election:
         self._sighting = self._sighting.again(spec, seen) if self._sighting else Sighting(spec, seen)
         if not lease.is_free(self._sighting, self._identity, self.terms, began):
             return False
-        wanted = lease.manifest(
-            self._namespace, self._name, lease.taken(spec, self._identity, self.terms, _now()), self._lease
-        )
+        taken = lease.taken(spec, self._identity, self.terms, timestamp.micro_now())
+        wanted = lease.manifest(self._namespace, self._name, taken, self._lease)
         try:
             written = await (self._cluster.replace(wanted) if self._lease else self._cluster.create(wanted))
         except ClusterError as error:
@@ -149,7 +148,7 @@ class Election:
         return True
 
     async def _renew(self) -> None:
-        spec = lease.taken(self._lease["spec"], self._identity, self.terms, _now())
+        spec = lease.taken(self._lease["spec"], self._identity, self.terms, timestamp.micro_now())
         try:
             wanted = lease.manifest(self._namespace, self._name, spec, self._lease)
             self._lease = await self._cluster.replace(wanted)
@@ -168,7 +167,3 @@ class Election:
 
 def _said(error: Exception) -> str:
     return str(error) or "no answer in time"
-
-
-def _now() -> str:
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

@@ -16,10 +16,9 @@ import contextlib
 import logging
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
-from . import api, metrics
+from . import api, metrics, timestamp
 from .api import Identity, Model, Reason, Resolved, SpeculatorDeployment, SpeculatorDeploymentSpec
 from .cluster import Cluster, ClusterError, NotLeading
 from .core import metrics as families
@@ -404,7 +403,7 @@ class Reconciler:
 
     async def _say(self, resource: SpeculatorDeployment, facts: Facts, body: Manifest) -> Manifest:
         """Writes the status, if it is another than before, and returns it."""
-        return await self._write_status(body, status.status(resource, facts, _now(), _own_status(body)))
+        return await self._write_status(body, status.status(resource, facts, timestamp.now(), _own_status(body)))
 
     async def _say_failing(self, key: Key, error: Exception) -> None:
         """Says in status that passes fail, and with what, if they have for a while."""
@@ -416,7 +415,7 @@ class Reconciler:
         self._failing[key] = self._clock() + SAID_AGAIN_SECONDS
         with contextlib.suppress(ClusterError):  # whoever raised it may be all that is wrong
             if body := await self._cluster.get(api.KIND, *key):
-                after = status.failing(body["metadata"]["generation"], said, _now(), _own_status(body))
+                after = status.failing(body["metadata"]["generation"], said, timestamp.now(), _own_status(body))
                 wanted = _parsed(body)[0].spec.pods_wanted
                 self._known[key] = Known(wanted, await self._write_status(body, after))
 
@@ -434,10 +433,6 @@ class Reconciler:
         for event in status.events(before, after):
             await self._cluster.emit(about, type_=event.type, reason=event.reason, note=event.note)
         return after
-
-
-def _now() -> str:
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _parsed(body: Manifest) -> tuple[SpeculatorDeployment, OperatorError | None]:

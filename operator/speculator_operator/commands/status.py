@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from speculator_operator import timestamp
 from speculator_operator.api import ConditionType, Reason, Severity
 from speculator_operator.core import status as core
 from speculator_operator.core.acceptance import Counters
@@ -99,8 +99,7 @@ async def gather(cluster: Cluster, namespace: str, name: str, *, asks: bool) -> 
     answers, events = await asyncio.gather(
         engines.ask(cluster, namespace, speaking, canary=False), _events(cluster, namespace, body, seen)
     )
-    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    return document(body, pods, answers, events, now)
+    return document(body, pods, answers, events, timestamp.now())
 
 
 async def _events(cluster: Cluster, namespace: str, body: Manifest, pods: Sequence[core.Pod]) -> list[Manifest] | None:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import argparse
 import asyncio
 from collections.abc import Iterable
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from speculator_operator import api
+from speculator_operator import api, timestamp
 from speculator_operator.api import ConditionType
 from speculator_operator.core.status import UNKNOWN
 from speculator_operator.pods import pods_wanted
@@ -74,7 +73,7 @@ async def gather(cluster: Cluster, namespace: str | None) -> dict[str, Any]:
     except ClusterError:
         await connection.check_defined(cluster)
         raise
-    return document(found, namespace, datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"))
+    return document(found, namespace, timestamp.now())
 
 
 def document(bodies: Iterable[Manifest], namespace: str | None, now: str) -> dict[str, Any]:
