@@ -22,8 +22,8 @@ from speculator_operator.core.config_file import CONFIG, MAX_BYTES, config_missi
 from speculator_operator.core.weight_files import pickled, safetensors
 from speculator_operator.core.words import one_line, quoted
 from speculator_operator.errors import Refused, Waiting
+from speculator_operator.retry import RETRY_SECONDS
 
-RETRY_SECONDS = 30.0
 MAX_FILES = 10_000
 #: Of one file of weights, where published ones have some 100 KB.
 MAX_HEADER_BYTES = 16 * 1024 * 1024

@@ -53,6 +53,7 @@ from speculator_operator.core.words import one_line, quoted
 from speculator_operator.download import fill, is_downloaded, volume_failed
 from speculator_operator.errors import OperatorError, Refused, Waiting
 from speculator_operator.reference import COMMIT, Reference
+from speculator_operator.retry import RETRY_SECONDS, THROTTLED_SECONDS, bounded
 from speculator_operator.sharing import Flights, Kept
 
 MAX_READS = 16
@@ -65,9 +66,6 @@ MAX_QUERY = 4096
 MAX_FILE_BYTES = 2**63 - 1
 MAX_DTYPES = 32
 CHUNK_BYTES = 1024 * 1024
-RETRY_SECONDS = 30.0
-THROTTLED_SECONDS = 60.0
-MAX_THROTTLED_SECONDS = 3600.0
 SILENT_SECONDS = 5.0
 """After a read that the hub has left without any answer, others aren't begun for this time."""
 KEPT_BRANCHES = 1024
@@ -667,4 +665,4 @@ def _retry_after(headers: Mapping[str, str], otherwise: float) -> float:
             seconds = email.utils.parsedate_to_datetime(value).timestamp() - time.time()
         except (ValueError, OverflowError):
             seconds = otherwise
-    return min(max(seconds, 1.0), MAX_THROTTLED_SECONDS)
+    return bounded(seconds)

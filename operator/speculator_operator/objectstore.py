@@ -35,13 +35,11 @@ from speculator_operator.core.words import one_line, quoted
 from speculator_operator.download import fill, is_downloaded, volume_failed
 from speculator_operator.errors import OperatorError, Refused, Waiting
 from speculator_operator.reference import Kind, Reference
+from speculator_operator.retry import RETRY_SECONDS, THROTTLED_SECONDS, bounded
 
 GCS_ENDPOINT = "https://storage.googleapis.com"
 #: The region that stores elsewhere take requests to be signed for, unless they were told of another.
 REGION = "us-east-1"
-RETRY_SECONDS = 30.0
-THROTTLED_SECONDS = 60.0
-MAX_THROTTLED_SECONDS = 3600.0
 
 #: Of a listing: entries of a page (the protocol's own limit), its bytes, and pages.
 PAGE = 1000
@@ -372,7 +370,7 @@ def _retry_after(headers: Mapping[str, str], otherwise: float) -> float:
     """Seconds until the store wants to be asked again, between one second and an hour."""
     value = headers.get("Retry-After", "").strip()
     seconds = float(value) if value.isascii() and value.isdecimal() and len(value) < 10 else otherwise
-    return min(max(seconds, 1.0), MAX_THROTTLED_SECONDS)
+    return bounded(seconds)
 
 
 def _checked_endpoint(endpoint: str) -> SplitResult:
