@@ -101,7 +101,8 @@ class Drafting:
             counted=drafts.counted,
         )
 
-    def forget(self, key: Key) -> None:
+    def gone(self, key: Key) -> None:
+        """Drops what is known of a resource that is there no more."""
         self._drafts.pop(key, None)
 
     async def watch(self, interval: float) -> None:

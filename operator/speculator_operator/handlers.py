@@ -120,7 +120,7 @@ class Watched:
         else:
             self.pods(key).add(name)
 
-    def forget(self, key: Key) -> None:
+    def gone(self, key: Key) -> None:
         """Of a resource that isn't there. A pod of it that is leaving wakes another pass, and is forgotten again."""
         self.keys.discard(key)
         self._pods.pop(key, None)

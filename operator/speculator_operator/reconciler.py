@@ -211,7 +211,7 @@ class Reconciler:
         self._known.pop(key, None)
         self._sources.gone(key)
         self._fetches.gone(key)
-        self._drafting.forget(key)
+        self._drafting.gone(key)
         self._gone(key)
 
     async def _observe(self, key: Key) -> _Observed:

@@ -252,7 +252,7 @@ class _Process:
                 drafting=drafting,
                 pods=watched.pods,
                 changed=queue.add,
-                gone=watched.forget,
+                gone=watched.gone,
                 settings=settings,
                 clock=time.monotonic,
             )

@@ -61,7 +61,7 @@ class Passes:
             drafting=Drafting(cast("Any", Unwatched()), window=300, clock=lambda: self.now, changed=lambda _: None),
             pods=self.watched.pods,
             changed=self.woken.append,
-            gone=self.watched.forget,
+            gone=self.watched.gone,
             settings=configured,
             clock=lambda: self.now,
         )

@@ -189,7 +189,7 @@ async def test_pods_that_go_are_forgotten(world: World) -> None:
     reads = world.metrics.reads
     await world.read_again(15)
     assert world.metrics.reads == reads + 1
-    world.drafting.forget(KEY)
+    world.drafting.gone(KEY)
     assert world.drafting.acceptance(KEY, None) is None
 
 
@@ -212,5 +212,5 @@ async def test_what_is_counted_for_metrics_outlives_pods_and_resets_but_not_the_
 
     await world.drafting.look(KEY, [pod("d", ready=False)])
     assert world.drafting.drafted(KEY).counted.drafts == 19
-    world.drafting.forget(KEY)
+    world.drafting.gone(KEY)
     assert (world.drafting.drafted(KEY).proven, world.drafting.drafted(KEY).counted.drafts) == (0, 0)
