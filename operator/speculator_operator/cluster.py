@@ -252,7 +252,8 @@ class Cluster:
     async def apply_status(self, manifest: Manifest, *, read: Manifest) -> Manifest:
         """As ``apply``, for the status of a resource that exists; ``read`` is the resource that it was made from."""
         written = await self._apply(manifest, "status")
-        if _told(written) == _told(read):  # if not, somebody changed it in between, and this event is all that says so
+        # If anything else differs, somebody changed it in between, and this event is all that says so.
+        if _beside_status(written) == _beside_status(read):
             self._echoes.append(_state(written))
         return written
 
@@ -368,7 +369,7 @@ def _state(body: Mapping[str, Any]) -> tuple[str, str]:
     return body["metadata"]["uid"], body["metadata"]["resourceVersion"]
 
 
-def _told(body: Manifest) -> Manifest:
+def _beside_status(body: Manifest) -> Manifest:
     """What a write of status leaves as it is; a change of the spec is a change of the generation."""
     return {key: value for key, value in body["metadata"].items() if key not in ("managedFields", "resourceVersion")}
 

@@ -71,7 +71,7 @@ class Election:
 
     async def acquire(self) -> None:
         """Returns when this replica leads."""
-        told = None
+        named = None
         while True:
             began = self.looked = self._clock()
             try:
@@ -80,9 +80,9 @@ class Election:
                         return
             except (ClusterError, Refused, TimeoutError) as error:
                 log.warning("The lease %s can't be read or taken: %s", self._what, _said(error))
-            if self.leader not in ("", told):
-                told = self.leader
-                log.info("%s holds the lease %s; this replica, %s, stands by", told, self._what, self._identity)
+            if self.leader not in ("", named):
+                named = self.leader
+                log.info("%s holds the lease %s; this replica, %s, stands by", named, self._what, self._identity)
             await asyncio.sleep(self.terms.pause * random.uniform(1, 1.2))  # noqa: S311 - only spreads the load
 
     async def hold(self) -> NoReturn:

@@ -99,8 +99,8 @@ def _failure(resource: SpeculatorDeployment, name: str, reference: Reference, se
     if seen.words:
         try:
             resolver_report.unpacked(seen.words, reference)
-        except OperatorError as told:
-            return told
+        except OperatorError as problem:
+            return problem
         except ValueError:
             words = jobs.last_line(seen.words)
     if not seen.ended:

@@ -164,7 +164,7 @@ class _Folder:
         left = MAX_DIGESTED_BYTES
         for name, size in files.items():
             if name.endswith(WEIGHTS):
-                for part in self._told_by(name, size):
+                for part in self._header_and_samples(name, size):
                     digest.update(part)
                     left -= len(part)
                 if left < 0:
@@ -174,7 +174,7 @@ class _Folder:
                     )
         return f"sha256:{digest.hexdigest()}"
 
-    def _told_by(self, name: str, size: int) -> Iterator[bytes]:
+    def _header_and_samples(self, name: str, size: int) -> Iterator[bytes]:
         """The header of a file of weights, with its length before it, and samples of what follows."""
         with self._opened(name) as file:
             header = self._header(file, name, size)

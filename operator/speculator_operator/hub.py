@@ -215,7 +215,7 @@ class Hub:
 
     async def _read(self, uri: str, wanted: str) -> Snapshot:
         """What the readers of a revision share. The deadline is theirs as well: none of them came earlier."""
-        with self._told(uri, wanted):
+        with self._naming_failures(uri, wanted):
             self._raise_if_silent(uri, wanted)
             async with asyncio.timeout(self.timeout), self._slots, self._client() as client:
                 self._raise_if_silent(uri, wanted)
@@ -245,7 +245,7 @@ class Hub:
     async def _fetch(
         self, client: httpx2.AsyncClient, uri: str, commit: str, target: Path, say: Callable[[str], None]
     ) -> None:
-        with self._told(uri, commit):
+        with self._naming_failures(uri, commit):
             async with asyncio.timeout(self.timeout):
                 listed = await self._list(client, uri, commit)
             if listed is None:
@@ -266,7 +266,7 @@ class Hub:
         """The content of a file, if it is what was listed. Nothing may come for ``timeout`` seconds at the most."""
         url = f"{self.endpoint}/{uri}/resolve/{commit}/{quote(name)}"
         size, digest = 0, hashlib.sha256()
-        with self._told(uri, commit):
+        with self._naming_failures(uri, commit):
             async with self._opened(client, url, httpx2.Timeout(self.timeout)) as response:
                 self._raise_unfit(response)
                 async for chunk in response.aiter_raw(CHUNK_BYTES):
@@ -279,7 +279,7 @@ class Hub:
                 raise _Unfit(f"has sent {name} with another content than it lists")
 
     @contextmanager
-    def _told(self, uri: str, wanted: str) -> Iterator[None]:
+    def _naming_failures(self, uri: str, wanted: str) -> Iterator[None]:
         """Makes of what goes wrong meanwhile what it means for the resource."""
         started = self._clock()
         try:

@@ -161,7 +161,7 @@ class Reconciler:
         resolved = _resolved(shown) if (shown := outcome.applied or outcome.fetching) else None
         pods = await self._drafting.look(key, observed.pods)
         # What was accepted of another revision's drafts says nothing of this one's.
-        same = (before.get("resolved") or {}).get("revision") == revision
+        same = _revision_shown(before) == revision
         speculates = resolved is not None and resolved.off is None
         acceptance = self._drafting.acceptance(key, before.get("acceptance") if same and speculates else None)
         facts = Facts(
@@ -319,8 +319,7 @@ class Reconciler:
             Refused, Waiting: they aren't, yet.
         """
         key, name = (resource.namespace, resource.name), pinned["metadata"]["name"]
-        told = (before.get("resolved") or {}).get("revision")
-        if name == (_revision_served(resource, deployment) if deployment else told):
+        if name == (_revision_served(resource, deployment) if deployment else _revision_shown(before)):
             await self._fetches.forget(resource)
             return
         step = f"{name}, fetched"
@@ -337,8 +336,7 @@ class Reconciler:
     ) -> Manifest | None:
         """The ControllerRevision that serves while the current inputs can't be resolved, or are being fetched, if there
         is one: the Deployment's, or if that was deleted by hand, the one that status tells of."""
-        told = (before.get("resolved") or {}).get("revision")
-        for name in (_revision_served(resource, deployment) if deployment else None, told):
+        for name in (_revision_served(resource, deployment) if deployment else None, _revision_shown(before)):
             live = await self._cluster.get("ControllerRevision", resource.namespace, name) if name else None
             if live and plan.ownership(resource, live) is plan.Ownership.OURS:
                 return live
@@ -476,6 +474,12 @@ def _revision_served(resource: SpeculatorDeployment, deployment: Manifest) -> st
     """The name of the ControllerRevision that the Deployment's template was taken from."""
     labels = deployment["spec"]["template"]["metadata"].get("labels") or {}
     return f"{resource.name}-{labels.get(api.REVISION_LABEL)}"
+
+
+def _revision_shown(before: Mapping[str, Any]) -> str | None:
+    """The name of the ControllerRevision that status tells of."""
+    name: str | None = (before.get("resolved") or {}).get("revision")
+    return name
 
 
 def _resolved(revision: Manifest) -> Resolved:

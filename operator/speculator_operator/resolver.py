@@ -43,8 +43,8 @@ async def read(
     report = resolver_report.packed(outcome)
     try:
         resolver_report.unpacked(report, reference)
-    except OperatorError as told:
-        return report, told
+    except OperatorError as problem:
+        return report, problem
     except ValueError as doubt:  # the operator wouldn't believe it either
         failed = _failed(reference, str(doubt))
         return resolver_report.packed(failed), failed

@@ -67,30 +67,30 @@ async def run(settings: Settings, namespaces: Collection[str]) -> None:
         ClusterError: there is no cluster to connect to.
         ClusterTooOld
     """
-    told = asyncio.Event()
-    _listen(told)
+    ending = asyncio.Event()
+    _listen(ending)
     async with AsyncExitStack() as stack:
         apart = await stack.enter_async_context(Cluster.connect(in_flight=APART_IN_FLIGHT))
-        process = _Process(settings, namespaces, apart, told)
+        process = _Process(settings, namespaces, apart, ending)
         stack.enter_context(metrics.collecting(leads=process.leads, resources=process.resources))
         if settings.http_port:
             await stack.enter_async_context(serving(settings.http_port, live=process.live, ready=process.ready))
-        working, ending = asyncio.create_task(process.work()), asyncio.create_task(told.wait())
-        await asyncio.wait({working, ending}, return_when=asyncio.FIRST_COMPLETED)
-        if told.is_set():
+        working, waiting = asyncio.create_task(process.work()), asyncio.create_task(ending.wait())
+        await asyncio.wait({working, waiting}, return_when=asyncio.FIRST_COMPLETED)
+        if ending.is_set():
             log.info("Told to end")
         asyncio.get_running_loop().call_later(END_SECONDS, _leave, f"Not ended within {END_SECONDS:g} s")
         ended_by_itself = working.done()
-        for task in (working, ending):
+        for task in (working, waiting):
             task.cancel()
-        await asyncio.gather(working, ending, return_exceptions=True)
+        await asyncio.gather(working, waiting, return_exceptions=True)
         if ended_by_itself:
             working.result()
 
 
-def _listen(told: asyncio.Event) -> None:
+def _listen(ending: asyncio.Event) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, told.set)
+        asyncio.get_running_loop().add_signal_handler(number, ending.set)
 
 
 def _leave(why: object) -> NoReturn:
@@ -112,11 +112,11 @@ class _Lead:
 class _Process:
     """One replica. ``apart`` is a connection of its own, for what must not wait for passes."""
 
-    def __init__(self, settings: Settings, namespaces: Collection[str], apart: Cluster, told: asyncio.Event) -> None:
+    def __init__(self, settings: Settings, namespaces: Collection[str], apart: Cluster, ending: asyncio.Event) -> None:
         self._settings = settings
         self._namespaces = namespaces
         self._apart = apart
-        self._told = told
+        self._ending = ending
         self._election = _election(settings, apart) if settings.leader_election else None
         self._may_lead = False
         self._lead: _Lead | None = None
@@ -264,7 +264,7 @@ class _Process:
                 *([asyncio.create_task(election.hold())] if election else []),
             ]
             watching = asyncio.create_task(
-                handlers.watch(registry, self._namespaces, watches, begun=functools.partial(_listen, self._told))
+                handlers.watch(registry, self._namespaces, watches, begun=functools.partial(_listen, self._ending))
             )
             try:
                 # None of them ends by itself but kopf, when it gives a watch up (the definition was deleted, a

@@ -51,10 +51,10 @@ async def connected(arguments: argparse.Namespace) -> AsyncIterator[tuple[Cluste
         ) as cluster:
             yield cluster, arguments.namespace or cluster.namespace
     except ClusterError as error:
-        raise OSError(told(error)) from error
+        raise OSError(explained(error)) from error
 
 
-def told(error: ClusterError) -> str:
+def explained(error: ClusterError) -> str:
     """Why a cluster couldn't be asked, and what to do, in one line."""
     from speculator_operator.cluster import Forbidden, NoCluster, Unreachable
 

@@ -25,7 +25,7 @@ from speculator_operator.core.render import CONTAINER
 from speculator_operator.core.status import Pod
 from speculator_operator.core.words import printable, redacted
 
-from .connection import told
+from .connection import explained
 
 if TYPE_CHECKING:
     from speculator_operator.cluster import Cluster
@@ -70,7 +70,7 @@ async def _ask(cluster: Cluster, namespace: str, pod: Pod, *, canary: bool) -> A
     try:
         printed = await execute(cluster, namespace, pod.name, CONTAINER, command, stdin=source, seconds=seconds)
     except ClusterError as error:
-        return Answer(problem=told(error), reached=False)
+        return Answer(problem=explained(error), reached=False)
     return read(printed)
 
 

@@ -228,7 +228,7 @@ def _condition(type_: ConditionType, value: str, reason: str, message: str, gene
 
 def _stalled(facts: Facts) -> tuple[str, str] | None:
     if isinstance(facts.problem, Refused):
-        return facts.problem.reason, _told(facts.problem, facts)
+        return facts.problem.reason, _with_hindrance(facts.problem, facts)
     progressing = _deployment_condition(facts.deployment, "Progressing")
     if not facts.problem and _observed(facts.deployment) and progressing.get("reason") == "ProgressDeadlineExceeded":
         words = _troubles(facts) or progressing.get("message", "")
@@ -238,7 +238,7 @@ def _stalled(facts: Facts) -> tuple[str, str] | None:
 
 def _reconciling(resource: api.SpeculatorDeployment, facts: Facts) -> tuple[str, str] | None:
     if facts.problem:
-        return facts.problem.reason, _told(facts.problem, facts)
+        return facts.problem.reason, _with_hindrance(facts.problem, facts)
     if facts.deployment is None:
         return Reason.PROGRESSING, "The Deployment has not been seen yet"
     if complete(facts.deployment):
@@ -253,7 +253,7 @@ def _reconciling(resource: api.SpeculatorDeployment, facts: Facts) -> tuple[str,
     return (Reason.SCALING if scaling else Reason.PROGRESSING), said.rstrip()
 
 
-def _told(problem: OperatorError, facts: Facts) -> str:
+def _with_hindrance(problem: OperatorError, facts: Facts) -> str:
     if not facts.hindrance:
         return problem.message
     first = problem.message[: MESSAGE_LENGTH // 2].rstrip(".")
