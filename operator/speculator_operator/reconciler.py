@@ -69,15 +69,15 @@ class _Observed:
 
 @dataclass(frozen=True)
 class _Outcome:
-    """What a pass has come to. ``applied`` is the ControllerRevision that the objects are of, ``fetching`` one whose
-    models are still to be fetched.
+    """What a pass has come to. ``applied`` is the ControllerRevision that the objects are of, ``pinned`` that of the
+    current inputs, where it can't be applied, or not yet.
 
     ``problem`` is what keeps the current inputs from being applied: what is applied then is what served before.
     ``hindrance`` is what keeps that from being as it is wanted meanwhile.
     """
 
     applied: Manifest | None = None
-    fetching: Manifest | None = None
+    pinned: Manifest | None = None
     problem: OperatorError | None = None
     hindrance: Refused | None = None
 
@@ -153,20 +153,21 @@ class Reconciler:
         conflict = plan.unowned(resource, (observed.deployment, observed.service, policy))
         if problem := problem or conflict:
             await self._abandon(resource)
+            await self._fetches.forget(resource)
             outcome = _Outcome(await self._serving(resource, observed.deployment, before), problem=problem)
         else:
             outcome = await self._act(resource, observed, before)
 
         revision = outcome.applied["metadata"]["name"] if outcome.applied else None
-        resolved = _resolved(shown) if (shown := outcome.applied or outcome.fetching) else None
+        resolved = _resolved(shown) if (shown := outcome.applied or outcome.pinned) else None
         pods = await self._drafting.look(key, observed.pods)
         # What was accepted of another revision's drafts says nothing of this one's.
         same = _revision_shown(before) == revision
         speculates = resolved is not None and resolved.off is None
         acceptance = self._drafting.acceptance(key, before.get("acceptance") if same and speculates else None)
         facts = Facts(
-            current=shown is not None and (outcome.problem is None or shown is outcome.fetching),
-            fetching=_resolved(outcome.fetching) if outcome.fetching else None,
+            current=shown is not None and (outcome.problem is None or shown is outcome.pinned),
+            pinned=_resolved(outcome.pinned) if outcome.pinned else None,
             resolved=resolved,
             revision=revision,
             problem=outcome.problem,
@@ -180,13 +181,10 @@ class Reconciler:
 
     async def _act(self, resource: SpeculatorDeployment, observed: _Observed, before: Mapping[str, Any]) -> _Outcome:
         """Applies the current inputs, and for as long as that can't be done, what serves."""
-        fetching: Manifest | None = None
+        pinned: Manifest | None = None
         try:
-            pinned = await self._pin(resource, observed.deployment, before)
-            network_policy.refuse_closed(resource, _loaded(pinned))
-            fetching = pinned
+            pinned = await self._pinned(resource, observed, before)
             await self._fetch(resource, pinned, observed.deployment, before)
-            fetching = None
             await self._apply_first(resource, pinned, observed)
         except OperatorError as error:
             problem = error
@@ -201,7 +199,7 @@ class Reconciler:
             except Refused as refusal:
                 log.warning("What serves can't be brought to what is wanted of it: %s", refusal.message)
                 hindrance = refusal if refusal.message != problem.message else None
-        return _Outcome(serving, fetching, problem, hindrance)
+        return _Outcome(serving, pinned, problem, hindrance)
 
     def _forget(self, key: Key) -> None:
         """Drops what is known of a resource that is there no more."""
@@ -232,9 +230,17 @@ class Reconciler:
         names.difference_update(set(seen) - {pod.name for pod in pods})
         return _Observed(deployment, service, policy, tuple(pods))
 
-    async def _pin(
-        self, resource: SpeculatorDeployment, deployment: Manifest | None, before: Mapping[str, Any]
-    ) -> Manifest:
+    async def _pinned(self, resource: SpeculatorDeployment, observed: _Observed, before: Mapping[str, Any]) -> Manifest:
+        """The ControllerRevision of the resource's current inputs. Without it, nothing of earlier ones is fetched."""
+        try:
+            pinned = await self._pin(resource, observed, before)
+            network_policy.refuse_closed(resource, _loaded(pinned))
+        except OperatorError:
+            await self._fetches.forget(resource)
+            raise
+        return pinned
+
+    async def _pin(self, resource: SpeculatorDeployment, observed: _Observed, before: Mapping[str, Any]) -> Manifest:
         """The ControllerRevision of the resource's current inputs, made if there is none."""
         name = render.revision_name(resource)
         live = await self._cluster.get("ControllerRevision", resource.namespace, name)
@@ -244,15 +250,15 @@ class Reconciler:
             made = await self._write_pin(resource, render.controller_revision(resource, resolved, template))
             await self._sources.forget(resource)
             log.info("Pinned %s: %s", name, resolved.summary())
-            if deployment:  # without one, this is the first
-                await self._prune(resource, deployment, keep=name)
+            if resource.generation > 1:
+                await self._prune(resource, observed, keep=name)
             return made
         await self._abandon(resource)
         if conflict := plan.unowned(resource, (live,)):
             raise conflict
         self._raise_known(resource, name)
         stored = render.controller_revision(resource, _resolved(live), live["data"]["template"])
-        serves = deployment is not None and _revision_served(resource, deployment) == name
+        serves = observed.deployment is not None and _revision_served(resource, observed.deployment) == name
         # One that is gone back to becomes the newest, and meets what the API server is told to refuse by now.
         desired = {**stored, "data": live["data"], "revision": live["revision"] if serves else resource.generation}
         return await self._write_pin(resource, desired) if plan.differs(desired, live) else live
@@ -349,15 +355,16 @@ class Reconciler:
         ours = (item for item in found if plan.ownership(resource, item) is plan.Ownership.OURS)
         return sorted(ours, key=lambda item: (item["metadata"]["creationTimestamp"], item["revision"]))
 
-    async def _prune(self, resource: SpeculatorDeployment, deployment: Manifest, keep: str) -> None:
-        history = await self._history(resource)
-        serving = _revision_served(resource, deployment)
-        for item in history[:-HISTORY]:
+    async def _prune(self, resource: SpeculatorDeployment, observed: _Observed, keep: str) -> None:
+        """Deletes the oldest ControllerRevisions, but for those that something is of: ``keep``, and what runs."""
+        kept = {keep, *(f"{resource.name}-{pod.revision}" for pod in observed.pods)}
+        if observed.deployment:
+            kept.add(_revision_served(resource, observed.deployment))
+        for item in (await self._history(resource))[:-HISTORY]:
             metadata = item["metadata"]
-            if metadata["name"] not in (keep, serving):
-                await self._cluster.delete(
-                    "ControllerRevision", resource.namespace, metadata["name"], uid=metadata["uid"]
-                )
+            if metadata["name"] not in kept:
+                name, uid = metadata["name"], metadata["uid"]
+                await self._cluster.delete("ControllerRevision", resource.namespace, name, uid=uid)
 
     async def _apply_first(self, resource: SpeculatorDeployment, revision: Manifest, observed: _Observed) -> None:
         """Applies a revision that may not have been applied before, and so may be refused."""

@@ -160,6 +160,30 @@ async def test_jobs_of_what_was_wanted_before_a_restart_are_deleted(
     assert world.fetched == left, case
 
 
+@pytest.mark.parametrize("restarted", [False, True])
+@pytest.mark.parametrize(
+    ("case", "spec"),
+    [
+        ("the schema refuses", {"replicas": -1}),
+        ("a flag is refused", {"engine": {"args": ["--trust-remote-code"]}}),
+        ("the hub doesn't answer for", {"model": {"uri": "org/other"}}),
+        ("nothing can be fetched for", {"cache": None, "networkPolicy": {"egress": "None"}}),
+    ],
+)
+async def test_nothing_goes_on_being_fetched_for_what_gave_way_to_inputs_that(
+    world: World, case: str, spec: dict[str, Any], *, restarted: bool
+) -> None:
+    await world.reconcile()
+    assert world.jobs
+    world.hub_is_down = "model" in spec
+    if restarted:
+        world.reconciler = world.operator()
+    world.change(**spec)
+    await world.reconcile()
+    assert world.said("Ready")[0] == "False", case
+    assert world.jobs == []
+
+
 async def test_a_failure_that_a_person_has_to_mend_is_told_until_it_is_tried_again(world: World) -> None:
     await world.reconcile()
     world.end(Refused(Reason.VOLUME_UNUSABLE, "it is full"))

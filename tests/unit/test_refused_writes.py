@@ -3,13 +3,15 @@ memory and a clock."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from speculator_operator import api
 from speculator_operator.api import Reason
 from speculator_operator.cluster import ClusterError
 from speculator_operator.errors import Refused
-from speculator_operator.reconciler import SAID_AFTER_SECONDS, SAID_AGAIN_SECONDS
+from speculator_operator.reconciler import HISTORY, SAID_AFTER_SECONDS, SAID_AGAIN_SECONDS
 from tests.support import inputs
 from tests.support.passes import AGAIN, KEY, Passes
 
@@ -43,6 +45,7 @@ async def test_a_number_of_replicas_that_is_refused_says_nothing_of_another(worl
     world.change(replicas=9)
     assert await world.reconcile() == AGAIN
     assert world.said("Stalled") == ("True", "ChildRefused")
+    assert world.said("Resolved") == ("True", "Resolved")
     assert world.deployment["spec"]["replicas"] == 1
     world.cluster.failing = {}
     world.change(replicas=3)
@@ -154,3 +157,24 @@ async def test_whose_passes_fail_from_a_restart_on_wants_as_many_pods_as_before(
             await world.reconcile()
     ((known, _),) = world.reconciler.known().values()
     assert known.wanted == 5
+
+
+async def test_the_pins_of_what_runs_are_kept_however_often_the_spec_is_edited(world: Passes) -> None:
+    await world.reconcile()
+    (first,) = revisions(world)
+    world.cluster.objects["Pod", KEY[0], "old"] = pod_of(first)
+    world.watched.saw_pod(KEY, "old", gone=False)
+    for seed in range(HISTORY + 5):
+        world.change(engine={"args": [f"--seed={seed}"]})
+        await world.reconcile()
+    assert first in revisions(world)
+    assert template(world) in revisions(world)
+    assert len(revisions(world)) == HISTORY + 1
+
+
+def pod_of(revision: str) -> dict[str, Any]:
+    """One of the Deployment's pods, from before a rollout."""
+    labels = {api.NAME_LABEL: inputs.NAME, api.REVISION_LABEL: revision.rpartition("-")[2], "pod-template-hash": "x"}
+    owner = {"kind": "ReplicaSet", "name": f"{inputs.NAME}-x", "uid": "r", "controller": True}
+    metadata = {"name": "old", "namespace": KEY[0], "uid": "p", "labels": labels, "ownerReferences": [owner]}
+    return {"kind": "Pod", "metadata": metadata, "spec": {"containers": []}, "status": {}}

@@ -143,7 +143,7 @@ def said(facts: Facts, **spec: Any) -> dict[str, tuple[str, str]]:
         ),
         (
             "the first weights are fetched",
-            replace(NOTHING, current=True, resolved=RESOLVED, fetching=RESOLVED, problem=FETCHING),
+            replace(NOTHING, current=True, resolved=RESOLVED, pinned=RESOLVED, problem=FETCHING),
             {
                 "Ready": ("False", "Fetching"),
                 "Reconciling": ("True", "Fetching"),
@@ -155,7 +155,7 @@ def said(facts: Facts, **spec: Any) -> dict[str, tuple[str, str]]:
         ),
         (
             "other weights are fetched over working pods",
-            replace(CONVERGED, current=False, fetching=PLAIN, problem=FETCHING),
+            replace(CONVERGED, current=False, pinned=PLAIN, problem=FETCHING),
             {
                 "Ready": ("False", "Fetching"),
                 "Reconciling": ("True", "Fetching"),
@@ -167,7 +167,7 @@ def said(facts: Facts, **spec: Any) -> dict[str, tuple[str, str]]:
         ),
         (
             "weights that don't fit onto the claim",
-            replace(CONVERGED, current=False, fetching=RESOLVED, problem=Refused(Reason.VOLUME_UNUSABLE, "full")),
+            replace(CONVERGED, current=False, pinned=RESOLVED, problem=Refused(Reason.VOLUME_UNUSABLE, "full")),
             {"Stalled": ("True", "VolumeUnusable"), "Resolved": ("True", "Resolved"), "Available": ("True", "Serving")},
         ),
         (
@@ -503,12 +503,12 @@ def test_status_shows_what_was_resolved_and_the_scale() -> None:
 
 
 def test_a_revision_is_told_of_once_it_is_applied() -> None:
-    fetching = replace(NOTHING, current=True, resolved=RESOLVED, fetching=RESOLVED, problem=FETCHING)
+    fetching = replace(NOTHING, current=True, resolved=RESOLVED, pinned=RESOLVED, problem=FETCHING)
     first = status.status(resource(), fetching, NOW, {})
     assert first["resolved"]["draft"] == {"uri": "org/draft", "revision": "d" * 40}
     assert "revision" not in first["resolved"]
     assert status.status(resource(), CONVERGED, NOW, first)["resolved"]["revision"] == "a-r1"
-    over = status.status(resource(), replace(CONVERGED, current=False, fetching=PLAIN, problem=FETCHING), NOW, {})
+    over = status.status(resource(), replace(CONVERGED, current=False, pinned=PLAIN, problem=FETCHING), NOW, {})
     assert over["resolved"]["revision"] == "a-r1"
     assert PLAIN.summary() in next(it["message"] for it in over["conditions"] if it["type"] == "Resolved")
 

@@ -47,10 +47,10 @@ class Facts:
     """What a pass has gathered. ``problem`` is what kept it from resolving or applying the current inputs, and
     ``hindrance`` what kept what serves from being as it is wanted meanwhile.
 
-    ``resolved`` and ``revision`` (a ControllerRevision's name) are of the current inputs if those are resolved,
-    otherwise of what serves; ``current`` says which. While the models of the current inputs are still to be fetched,
-    ``fetching`` is what these are resolved to: what serves goes on being told of, and where nothing does, there is no
-    ``revision`` yet.
+    ``resolved`` and ``revision`` (a ControllerRevision's name) are of the current inputs if those are applied,
+    otherwise of what serves; ``current`` says which. While the current inputs can't be applied, or not yet, ``pinned``
+    is what they are resolved to: what serves goes on being told of, and where nothing does, there is no ``revision``
+    yet.
     """
 
     current: bool
@@ -60,7 +60,7 @@ class Facts:
     deployment: dict[str, Any] | None
     pods: tuple[Pod, ...]
     acceptance: dict[str, Any] | None
-    fetching: Resolved | None = None
+    pinned: Resolved | None = None
     hindrance: Refused | None = None
 
 
@@ -140,8 +140,8 @@ def conditions(resource: api.SpeculatorDeployment, facts: Facts) -> Iterator[dic
         warned = _count(len(facts.resolved.warnings), "warning")
         more = f". {warned}: see status.resolved.warnings" if facts.resolved.warnings else ""
         yield condition(ConditionType.RESOLVED, TRUE, Reason.RESOLVED, facts.resolved.summary() + more)
-    elif facts.fetching:
-        yield condition(ConditionType.RESOLVED, TRUE, Reason.RESOLVED, facts.fetching.summary())
+    elif facts.pinned:
+        yield condition(ConditionType.RESOLVED, TRUE, Reason.RESOLVED, facts.pinned.summary())
     elif isinstance(facts.problem, Refused):
         yield condition(ConditionType.RESOLVED, FALSE, facts.problem.reason, facts.problem.message)
     else:
