@@ -124,11 +124,10 @@ class Drafting:
 
     async def _read(self, drafts: _Drafts, engine: _Engine) -> None:
         try:
-            text = await self._scraper.metrics(engine.address, engine.port)
-        except MetricsUnreachable as error:
+            counters = acceptance.parse(await self._scraper.metrics(engine.address, engine.port))
+        except (MetricsUnreachable, ValueError) as error:
             engine.drafts, engine.trouble = None, str(error)
             return
-        counters = acceptance.parse(text)
         engine.drafts, engine.trouble = counters.drafts if counters else 0, ""
         if counters:
             if engine.window.readings:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from speculator_operator.core.acceptance import MAX_POSITIONS, Counters, Window, differs, parse, summary
+from speculator_operator.core.acceptance import MAX_POSITIONS, MOST, Counters, Window, differs, parse, summary, totals
 
 PLAIN = """\
 # HELP vllm:num_requests_running Number of requests in model execution batches.
@@ -68,6 +68,20 @@ PER_POSITION = "vllm:spec_decode_num_accepted_tokens_per_pos_total"
 )  # fmt: skip
 def test_parse(case: str, text: str, expected: Counters | None) -> None:
     assert parse(text) == expected, case
+
+
+@pytest.mark.parametrize(
+    ("case", "text"),
+    [
+        ("engines that come to more than status takes, and neither alone does",
+         f'{DRAFTED}{{engine="0"}} {MOST - 1}\n{DRAFTED}{{engine="1"}} {MOST - 1}\n'),
+        ("more accepted than drafted", DRAFTING.replace("18.0", "31.0")),
+        ("a position that has accepted more than there were drafts", DRAFTING.replace("9.0", "11.0")),
+    ],
+)  # fmt: skip
+def test_what_no_engine_counts_is_not_believed(case: str, text: str) -> None:
+    with pytest.raises(ValueError, match="no engine counts"):
+        pytest.fail(f"{case}: {parse(text)}")
 
 
 @pytest.mark.parametrize(
@@ -147,10 +161,21 @@ def test_a_window_keeps_no_more_readings_than_it_needs() -> None:
             {"windowSeconds": 60, "pods": 1, "drafts": 29, "draftTokens": 87, "acceptedTokens": 0,
              "length": "1.00", "rate": "0.00", "ratePerPosition": ["0.00", "0.00", "0.00"]},
         ),
+        (
+            "many pods that come to more than status takes",
+            [window((0, Counters()), (60, Counters(MOST - 1, MOST - 1, 0)))] * 2,
+            None,
+        ),
+        (
+            "more accepted than drafted of late, by readings that are both possible",
+            [window((0, Counters(50, 150, 0)), (60, Counters(51, 153, 100)))],
+            None,
+        ),
     ],
 )  # fmt: skip
 def test_what_status_says(case: str, windows: list[Window], expected: dict[str, Any] | None) -> None:
     assert summary(windows) == expected, case
+    assert bool(totals(windows).drafts) is (expected is not None), case
 
 
 @pytest.mark.parametrize(

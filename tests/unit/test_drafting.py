@@ -116,6 +116,15 @@ async def test_the_loop_wakes_a_resource_only_when_it_would_say_something_else(w
     assert (await world.drafting.look(KEY, [pod("a")]))[0].drafts == 0
 
 
+async def test_counts_that_can_not_be_true_are_told_of_as_metrics_that_can_not_be_read(world: World) -> None:
+    world.metrics.engines = {"ip-a": (5, 16)}
+    (seen,) = await world.drafting.look(KEY, [pod("a")])
+    assert seen.drafts is None
+    assert seen.trouble == "its metrics say what no engine counts: 16 tokens accepted of 15, in 5 drafts"
+    world.metrics.engines = {"ip-a": (5, 10)}
+    assert await world.read_again(15) == [KEY]
+
+
 async def test_the_canary_is_not_acceptance_and_traffic_is(world: World) -> None:
     world.metrics.engines = {"ip-a": (15, 0)}
     await world.drafting.look(KEY, [pod("a")])

@@ -24,6 +24,8 @@ _SERIES = re.compile(
 _POSITION = re.compile(r'(?:^|,)position="(\d{1,3})"')
 #: As many positions as the most tokens that a resource may ask for at a step.
 MAX_POSITIONS = 64
+#: The largest number that status takes, and that a float holds exactly.
+MOST = 2**53
 #: Below this, a rate's change isn't worth a write of status.
 WORTH = 0.05
 
@@ -44,6 +46,15 @@ class Counters:
             self.draft_tokens + other.draft_tokens,
             self.accepted_tokens + other.accepted_tokens,
             tuple(_at(self.per_position, i) + _at(other.per_position, i) for i in range(width)),
+        )
+
+    @property
+    def possible(self) -> bool:
+        """Whether engines can have counted so, and status takes it."""
+        return (
+            max(self.drafts, self.draft_tokens) <= MOST
+            and self.accepted_tokens <= self.draft_tokens
+            and max(self.per_position, default=0) <= self.drafts
         )
 
     @property
@@ -101,7 +112,11 @@ class Window:
 
 
 def parse(text: str) -> Counters | None:
-    """The counters of one engine's ``/metrics``, or None where it has no speculative config loaded."""
+    """The counters of one engine's ``/metrics``, or None where it has no speculative config loaded.
+
+    Raises:
+        ValueError: no engine counts so; the message says how.
+    """
     sums: dict[str, float] = {}
     positions: dict[int, float] = {}
     for match in _SERIES.finditer(text):
@@ -110,7 +125,7 @@ def parse(text: str) -> Counters | None:
             number = float(value)
         except ValueError:
             continue
-        if not 0 <= number < 2**53:
+        if not 0 <= number < MOST:
             continue
         if name != "accepted_tokens_per_pos":
             sums[name] = sums.get(name, 0) + number
@@ -118,17 +133,23 @@ def parse(text: str) -> Counters | None:
             positions[int(position[1])] = positions.get(int(position[1]), 0) + number
     if "drafts" not in sums:
         return None
-    return Counters(
+    counted = Counters(
         int(sums["drafts"]),
         int(sums.get("draft_tokens", 0)),
         int(sums.get("accepted_tokens", 0)),
         tuple(int(positions.get(i, 0)) for i in range(max(positions, default=-1) + 1)),
     )
+    if not counted.possible:
+        said = f"{counted.accepted_tokens} tokens accepted of {counted.draft_tokens}, in {counted.drafts} drafts"
+        raise ValueError(f"its metrics say what no engine counts: {said}")
+    return counted
 
 
 def totals(windows: Iterable[Window]) -> Counters:
-    """What was counted by all engines together, each within its window."""
-    return sum((window.total() for window in windows), Counters())
+    """What was counted by all engines together, each within its window; nothing, where that can't be true: readings may
+    be possible each, and what lies between them not."""
+    total = sum((window.total() for window in windows), Counters())
+    return total if total.possible else Counters()
 
 
 def summary(windows: Iterable[Window]) -> dict[str, Any] | None:
