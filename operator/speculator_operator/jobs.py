@@ -78,7 +78,7 @@ def hopeless(trouble: str, *, claim: str, what: str) -> Refused | None:
             Reason.CLAIM_MISSING,
             f"There is no claim {claim} in the resource's namespace. Make it, or correct the name",
         )
-    if trouble.startswith("CreateContainerConfigError"):
+    if status.secret_missing(trouble):
         return Refused(
             Reason.SECRET_UNUSABLE,
             f"The pod that would {what} can't have its Secret ({trouble}). Make it, or correct its name or key. It is "

@@ -179,6 +179,14 @@ async def test_a_pod_that_only_looks_like_the_job_s_is_not_believed() -> None:
     ("state", "reason"),
     [
         ({"waiting": {"reason": "CreateContainerConfigError", "message": 'secret "hub" not found'}}, "SecretUnusable"),
+        (
+            {"waiting": {"reason": "CreateContainerConfigError", "message": "couldn't find key token in Secret n/hub"}},
+            "SecretUnusable",
+        ),
+        (
+            {"waiting": {"reason": "CreateContainerConfigError", "message": "image will run as root"}},
+            "Fetching",
+        ),
         ({"waiting": {"reason": "ImagePullBackOff", "message": "no such image"}}, "Fetching"),
     ],
 )

@@ -83,6 +83,12 @@ def plain(name: str) -> Pod:
     return pod(name, 0, speculates=False)
 
 
+def waits(trouble: str) -> Pod:
+    return pod("p2", None, ready=False, trouble=trouble)
+
+
+ABSENT = 'CreateContainerConfigError: secret "nope" not found'
+KEYLESS = "CreateContainerConfigError: couldn't find key token in Secret n/hub"
 CONVERGED = Facts(
     current=True,
     resolved=RESOLVED,
@@ -261,6 +267,54 @@ def said(facts: Facts, **spec: Any) -> dict[str, tuple[str, str]]:
             {"Stalled": ("False", "Progressing"), "Ready": ("False", "Progressing")},
         ),
         (
+            "a pod of the current revision waits for a Secret that isn't there",
+            replace(CONVERGED, deployment=deployment(1), pods=(pod("p1"), waits(ABSENT))),
+            {
+                "Ready": ("False", "SecretUnusable"),
+                "Reconciling": ("False", "SecretUnusable"),
+                "Stalled": ("True", "SecretUnusable"),
+                "Resolved": ("True", "Resolved"),
+                "Available": ("True", "Serving"),
+            },
+        ),
+        (
+            "it waits for a key that its Secret lacks",
+            replace(CONVERGED, deployment=deployment(1), pods=(waits(KEYLESS),)),
+            {"Stalled": ("True", "SecretUnusable")},
+        ),
+        (
+            "it waits for its Secret, and its time is up",
+            replace(
+                CONVERGED,
+                deployment=deployment(1, 1, 3, type="Progressing", status="False", reason="ProgressDeadlineExceeded"),
+                pods=(waits(ABSENT),),
+            ),
+            {"Stalled": ("True", "SecretUnusable")},
+        ),
+        (
+            "a pod of an older revision waits for its Secret",
+            replace(CONVERGED, deployment=deployment(1), pods=(replace(waits(ABSENT), revision="r0"),)),
+            {"Stalled": ("False", "Progressing")},
+        ),
+        (
+            "its container is refused for another reason",
+            replace(
+                CONVERGED,
+                deployment=deployment(1),
+                pods=(waits("CreateContainerConfigError: container has runAsNonRoot and image will run as root"),),
+            ),
+            {"Stalled": ("False", "Progressing")},
+        ),
+        (
+            "its Secret could not be looked up in time",
+            replace(
+                CONVERGED,
+                deployment=deployment(1),
+                pods=(waits("CreateContainerConfigError: failed to sync secret cache: timed out"),),
+            ),
+            {"Stalled": ("False", "Progressing")},
+        ),
+        (
             "a regular model before its pods are there",
             replace(CONVERGED, resolved=PLAIN, pods=(), deployment=deployment(0, 0, 0)),
             {"SpeculationActive": ("False", "RegularModel"), "Available": ("False", "NoReadyPods")},
@@ -293,6 +347,17 @@ def test_a_rollout_that_does_not_move_says_why(case: str, change: dict[str, Any]
     facts = replace(CONVERGED, deployment=deployment(0, 0, 0) | change)
     content = status.status(resource(), facts, NOW, {})
     assert words in content["conditions"][0]["message"], case
+
+
+def test_a_pod_that_waits_for_its_secret_says_which_and_what_to_do() -> None:
+    facts = replace(CONVERGED, deployment=deployment(1), pods=(pod("p1"), waits(ABSENT)))
+    content = status.status(resource(), facts, NOW, {})
+    assert content["conditions"][0]["message"] == (
+        f"Pod p2 can't have its Secret ({ABSENT}). Make it, or correct its name or key. The pod starts by itself then"
+    )
+    mended = status.status(resource(), CONVERGED, NOW, content)
+    assert [event.reason for event in status.events({}, content)] == ["SecretUnusable", "Resolved", "Drafting"]
+    assert mended["conditions"][0]["status"] == "True"
 
 
 def test_suspended_is_ready_with_no_pods() -> None:

@@ -6,6 +6,7 @@ The status that was is only looked at for transition times, and for what was tol
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +20,10 @@ from .words import redacted
 
 #: The API server takes 32768 characters in a condition's message; a person reads one line.
 MESSAGE_LENGTH = 1024
+
+#: As kubelet says it (pkg/kubelet/kubelet_pods.go). Other words of the same error pass by themselves, or are not of a
+#: Secret.
+_SECRET_MISSING = re.compile(r"CreateContainerConfigError: (secret \".*\" not found|couldn't find key .* in Secret )")
 
 TRUE, FALSE, UNKNOWN = "True", "False", "Unknown"
 
@@ -87,6 +92,11 @@ def pod(manifest: dict[str, Any]) -> Pod:
         ready=ready,
         trouble="" if ready or leaving else _trouble(status, conditions),
     )
+
+
+def secret_missing(trouble: str) -> bool:
+    """Whether a pod's trouble is a Secret that isn't there, or lacks the key."""
+    return bool(_SECRET_MISSING.match(trouble))
 
 
 def status(resource: api.SpeculatorDeployment, facts: Facts, now: str, before: dict[str, Any]) -> dict[str, Any]:
@@ -229,6 +239,9 @@ def _condition(type_: ConditionType, value: str, reason: str, message: str, gene
 def _stalled(facts: Facts) -> tuple[str, str] | None:
     if isinstance(facts.problem, Refused):
         return facts.problem.reason, _with_hindrance(facts.problem, facts)
+    if not facts.problem and (waiting := _waiting_for_secret(facts)):
+        remedy = "Make it, or correct its name or key. The pod starts by itself then"
+        return Reason.SECRET_UNUSABLE, f"Pod {waiting.name} can't have its Secret ({waiting.trouble}). {remedy}"
     progressing = _deployment_condition(facts.deployment, "Progressing")
     if not facts.problem and _observed(facts.deployment) and progressing.get("reason") == "ProgressDeadlineExceeded":
         words = _troubles(facts) or progressing.get("message", "")
@@ -335,6 +348,12 @@ def _troubles(facts: Facts) -> str:
         key=lambda pod: (_is_older(pod, facts), pod.name),
     )
     return f"Pod {pods[0].name}: {pods[0].trouble}" if pods else ""
+
+
+def _waiting_for_secret(facts: Facts) -> Pod | None:
+    """The first pod of the current revision that does."""
+    pods = (pod for pod in facts.pods if not _is_older(pod, facts) and not pod.ready and secret_missing(pod.trouble))
+    return min(pods, key=lambda pod: pod.name, default=None)
 
 
 def _is_older(pod: Pod, facts: Facts) -> bool:
