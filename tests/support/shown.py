@@ -14,6 +14,8 @@ from tests.support import inputs
 NOW = "2026-11-24T12:00:00Z"
 SINCE = "2026-11-24T09:00:00Z"
 UID = "11111111-2222-3333-4444-555555555555"
+#: How a terminal is told to show what is bad.
+RED = "\x1b[1;31m"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
@@ -109,6 +111,12 @@ def plain(document: Any, draw: Callable[[Any, Console], RenderableType]) -> str:
 def on_terminal(document: Any, draw: Callable[[Any, Console], RenderableType], *, width: int = 120) -> str:
     """What is drawn on a terminal that has no colours."""
     screen = Console(file=io.StringIO(), force_terminal=True, width=width, color_system=None, legacy_windows=False)
+    return on(screen, document, draw)
+
+
+def coloured(document: Any, draw: Callable[[Any, Console], RenderableType]) -> str:
+    """What is drawn on a terminal that has colours."""
+    screen = Console(file=io.StringIO(), force_terminal=True, width=120, color_system="standard", legacy_windows=False)
     return on(screen, document, draw)
 
 

@@ -10,7 +10,7 @@ from speculator_operator.api import Reason
 from speculator_operator.commands import display, explain, status
 from speculator_operator.commands.engines import Answer
 from speculator_operator.core.acceptance import Counters
-from tests.support.shown import COMMIT, NOW, condition, event, on_terminal, plain, pod, resource
+from tests.support.shown import COMMIT, NOW, RED, coloured, condition, event, on_terminal, plain, pod, resource
 
 DRAFTED = Answer(Counters(9000, 27000, 16000), Counters(9000, 27000, 16000))
 EVENTS = [
@@ -127,6 +127,17 @@ def test_a_resource_that_nobody_has_looked_at_is_shown_too() -> None:
     assert shown.startswith("default/llama3-8b NOT READY 0 of 2 pods ready (the operator has not seen the newest")
     assert "Pods: none" in shown
     assert "Events: none of late" in shown
+
+
+def test_a_rate_of_few_drafts_is_not_judged() -> None:
+    body = resource()
+    body["status"]["acceptance"] |= {"drafts": 15, "rate": "0.00", "length": "1.00", "ratePerPosition": ["0.00"]}
+    document = status.document(body, [], {}, [], NOW)
+    shown = plain(document, display.status)
+    assert "length 1.00, rate 0.00 (15 drafts of 2 pods in 300 s: too few to judge)" in shown
+    assert RED not in coloured(document, display.status)
+    body["status"]["acceptance"]["drafts"] = display.FEW_DRAFTS
+    assert RED in coloured(status.document(body, [], {}, [], NOW), display.status)
 
 
 def test_a_regular_model_has_no_acceptance_and_is_not_blamed_for_it() -> None:

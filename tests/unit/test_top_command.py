@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from speculator_operator.commands import display, top
-from tests.support.shown import NOW, condition, on_terminal, plain, resource
+from tests.support.shown import NOW, RED, coloured, condition, on_terminal, plain, resource
 
 
 def bodies() -> list[dict[str, Any]]:
@@ -48,6 +48,16 @@ def test_a_terminal_gets_one_letter_for_each_position() -> None:
     shown = on_terminal(top.document([resource()], "default", NOW), display.top)
     assert "NAMESPACE" not in shown
     assert "2.80    ▇▅▂ " in shown
+
+
+def test_a_rate_of_few_drafts_is_not_judged() -> None:
+    quiet = resource()
+    quiet["status"]["acceptance"] |= {"drafts": 15, "rate": "0.00", "length": "1.00", "ratePerPosition": ["0.00"]}
+    document = top.document([quiet], "default", NOW)
+    assert "  0.00 (15 drafts)  1.00 " in plain(document, display.top)
+    assert RED not in coloured(document, display.top)
+    quiet["status"]["acceptance"]["drafts"] = display.FEW_DRAFTS
+    assert RED in coloured(top.document([quiet], "default", NOW), display.top)
 
 
 def test_where_there_is_none_that_is_said() -> None:

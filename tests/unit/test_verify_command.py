@@ -51,3 +51,4 @@ Not ready, and not asked: a-4
 {verify.CAVEAT}"""
     )
     assert "says nothing about quality" in verify.CAVEAT
+    assert "it counts in the acceptance that status shows of the next minutes" in verify.CAVEAT

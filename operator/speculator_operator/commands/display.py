@@ -20,6 +20,9 @@ from speculator_operator.core.words import printable
 
 GOOD, BAD, DOUBTFUL, DIM, STRONG = "green", "bold red", "yellow", "dim", "bold"
 
+#: Of fewer, a rate says little, and is not judged.
+FEW_DRAFTS = 100
+
 BAR_WIDTH = 16
 _EIGHTHS = " ▏▎▍▌▋▊▉"
 _LEVELS = "▁▂▃▄▅▆▇█"
@@ -59,16 +62,16 @@ def age(then: str | None, now: str) -> str:
     return f"{max(seconds, 0):.0f}s"
 
 
-def bar(rate: float, console: Console) -> Text:
+def bar(rate: float, style: str, console: Console) -> Text:
     """A rate from 0 to 1 as a bar; nothing where there is no terminal to draw on."""
     if not _draws(console):
         return Text()
     eighths = round(min(max(rate, 0.0), 1.0) * BAR_WIDTH * 8)
     drawn = "█" * (eighths // 8) + (_EIGHTHS[eighths % 8] if eighths % 8 else "")
-    return Text(drawn.ljust(BAR_WIDTH), style=_rated(rate))
+    return Text(drawn.ljust(BAR_WIDTH), style=style)
 
 
-def sparks(rates: Sequence[str], console: Console) -> Text:
+def sparks(rates: Sequence[str], drafts: int, console: Console) -> Text:
     """Rates as one letter each, or as numbers."""
     if not rates:
         return text("-", DIM)
@@ -76,7 +79,7 @@ def sparks(rates: Sequence[str], console: Console) -> Text:
         return text(",".join(rates))
     drawn = Text()
     for rate in map(float, rates):
-        drawn.append(_LEVELS[min(int(rate * len(_LEVELS)), len(_LEVELS) - 1)], style=_rated(rate))
+        drawn.append(_LEVELS[min(int(rate * len(_LEVELS)), len(_LEVELS) - 1)], style=_rated(rate, drafts))
     return drawn
 
 
@@ -84,7 +87,9 @@ def _draws(console: Console) -> bool:
     return console.is_terminal and not console.is_dumb_terminal and "utf" in console.encoding.lower()
 
 
-def _rated(rate: float) -> str:
+def _rated(rate: float, drafts: int) -> str:
+    if drafts < FEW_DRAFTS:
+        return DIM
     return GOOD if rate >= 0.5 else DOUBTFUL if rate >= 0.2 else BAD
 
 
@@ -245,16 +250,17 @@ def _acceptance(document: Document, console: Console) -> tuple[Text, list[Render
     acceptance, title = document["acceptance"], Text("Acceptance", STRONG)
     if not acceptance:
         return _line(title, text("nothing was drafted of late, but for canaries", DIM)), []
-    rate = float(acceptance.get("rate") or 0)
-    counted = f"{acceptance['drafts']:,} drafts of {_count(acceptance['pods'], 'pod')}"
+    rate, drafts = float(acceptance.get("rate") or 0), acceptance["drafts"]
+    counted = f"{drafts:,} drafts of {_count(acceptance['pods'], 'pod')}"
+    few = ": too few to judge" if drafts < FEW_DRAFTS else ""
     said = _line(
         title,
         f"length {acceptance.get('length')},",
-        _line("rate", text(acceptance.get("rate"), _rated(rate))),
-        text(f"({counted} in {acceptance['windowSeconds']} s)", DIM),
+        _line("rate", text(acceptance.get("rate"), _rated(rate, drafts))),
+        text(f"({counted} in {acceptance['windowSeconds']} s{few})", DIM),
     )
     rows = [
-        (f"position {index}", text(at, _rated(float(at))), bar(float(at), console))
+        (f"position {index}", text(at, style := _rated(float(at), drafts)), bar(float(at), style, console))
         for index, at in enumerate(acceptance.get("ratePerPosition") or [])
     ]
     return said, [_columns(rows)] if rows else []
@@ -291,7 +297,9 @@ def top(document: Document, console: Console) -> RenderableType:
 
 def _row(row: Document, console: Console) -> list[str | Text]:
     plain = row["speculationReason"] in ("RegularModel", "Disabled")
-    rate = text(row["rate"], _rated(float(row["rate"]))) if row["rate"] else text("-", DIM)
+    drafts = row["drafts"] or 0
+    few = f" ({_count(drafts, 'draft')})" if drafts < FEW_DRAFTS else ""
+    rate = text(f"{row['rate']}{few}", _rated(float(row["rate"]), drafts)) if row["rate"] else text("-", DIM)
     return [
         text(row["name"], STRONG),
         text(row["ready"], _judged(row["ready"])),
@@ -300,7 +308,7 @@ def _row(row: Document, console: Console) -> list[str | Text]:
         _or_dash(row["tokens"]),
         rate,
         row["length"] or "-",
-        sparks(row["ratePerPosition"], console),
+        sparks(row["ratePerPosition"], drafts, console),
         f"{row['readyReplicas']}/{row['replicas']}",
         _or_dash(row["gpus"]),
         _why(row),

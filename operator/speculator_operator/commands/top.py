@@ -97,6 +97,7 @@ def _row(body: Manifest) -> dict[str, Any]:
         "speculationReason": active.get("reason"),
         "method": resolved.get("method"),
         "tokens": resolved.get("numSpeculativeTokens"),
+        "drafts": acceptance.get("drafts"),
         "rate": acceptance.get("rate"),
         "length": acceptance.get("length"),
         "ratePerPosition": acceptance.get("ratePerPosition") or [],

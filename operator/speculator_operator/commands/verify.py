@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 #: Said wherever the counts are.
 CAVEAT = (
     "The canary forces its tokens, so what is accepted of it says nothing about quality; other requests of the same "
-    "moment count too. Acceptance of real traffic: kubectl speculator status."
+    "moment count too. In turn, it counts in the acceptance that status shows of the next minutes. Acceptance of real "
+    "traffic: kubectl speculator status."
 )
 
 

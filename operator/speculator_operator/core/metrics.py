@@ -106,8 +106,8 @@ DRAFTS = Family(
     "speculator_deployment_drafts_total",
     Type.COUNTER,
     _OF_ONE,
-    "Drafts that the engines verified while this process looked: a pod's canary isn't one of them, and a restart of "
-    "an engine takes nothing away.",
+    "Drafts that the engines verified while this process looked: canaries of startup probes aren't among them, those "
+    "of `kubectl speculator verify` are, and a restart of an engine takes nothing away.",
 )
 DRAFT_TOKENS = Family("speculator_deployment_draft_tokens_total", Type.COUNTER, _OF_ONE, "Tokens of those drafts.")
 ACCEPTED_TOKENS = Family(
