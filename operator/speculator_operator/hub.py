@@ -52,7 +52,7 @@ from speculator_operator.core.weight_files import loaded
 from speculator_operator.core.words import one_line, quoted
 from speculator_operator.download import fill, is_downloaded, volume_failed
 from speculator_operator.errors import OperatorError, Refused, Waiting
-from speculator_operator.reference import COMMIT, Reference
+from speculator_operator.reference import COMMIT, Kind, Reference
 from speculator_operator.retry import RETRY_SECONDS, THROTTLED_SECONDS, bounded
 from speculator_operator.sharing import Flights, Kept
 
@@ -188,7 +188,10 @@ class Hub:
             Refused: ``ModelUnauthorized``, ``ModelGated``, ``ModelForbidden``, ``ModelNotFound``, ``RevisionNotFound``,
                 ``ConfigMissing``, ``ConfigMalformed``, ``ConfigTooLarge``, ``FilesTooMany``.
             Waiting: ``HubThrottled``, ``HubUnavailable``.
+            ValueError: it is no reference to a repository.
         """
+        if reference.kind is not Kind.HUB:
+            raise ValueError(f"{reference.uri} is no repository of the hub")
         uri, wanted = reference.name, reference.revision or constants.DEFAULT_REVISION
         if not _REPOSITORY.fullmatch(uri) or ".." in uri:
             raise Refused(

@@ -654,6 +654,13 @@ def test_an_endpoint_that_is_none_is_refused(endpoint: str) -> None:
     assert "user:secret" not in str(raised.value)
 
 
+@pytest.mark.parametrize("uri", ["pvc://claim/a", "s3://tiny", "gs://tiny", "oci://registry/a@sha256:" + "0" * 64])
+async def test_what_is_no_repository_is_not_asked_for(server: testhub.Hub, uri: str) -> None:
+    with pytest.raises(ValueError, match=f"{uri} is no repository of the hub"):
+        await client(server).read(Reference.parse(uri))
+    assert not server.requests
+
+
 # Bounds.
 
 
