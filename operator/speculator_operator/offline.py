@@ -36,12 +36,16 @@ class _Loader(yaml.SafeLoader):
         return node
 
 
-class NotRead(Waiting):
-    """A model that isn't read here; ``message`` says why, and what to do."""
+#: How most commands are given the folder of a model.
+_BY_FLAG = "with --checkpoint or --verifier-checkpoint"
 
-    def __init__(self, reference: Reference, why: str) -> None:
-        message = f"{reference.uri} was not read: {why}; name a folder that has its {CONFIG} with --checkpoint or "
-        super().__init__(Reason.MODEL_NOT_READ, f"{message}--verifier-checkpoint", retry_after=0)
+
+class NotRead(Waiting):
+    """A model that isn't read here; ``message`` says why, and how (``folder``) to name a folder instead."""
+
+    def __init__(self, reference: Reference, why: str, folder: str = _BY_FLAG) -> None:
+        message = f"{reference.uri} was not read: {why}; name a folder that has its {CONFIG} {folder}"
+        super().__init__(Reason.MODEL_NOT_READ, message, retry_after=0)
 
 
 def documents(file: str, warn: Callable[[str], None]) -> list[Any]:
@@ -106,18 +110,18 @@ def resource(document: Any, file: str, unknown: Refusals | None = None) -> Specu
     return SpeculatorDeployment.from_object(document, unknown).model_copy(update={"uid": ""})
 
 
-def open_only(resource: SpeculatorDeployment, hub: Read) -> Read:
+def open_only(resource: SpeculatorDeployment, hub: Read, *, folder: str = _BY_FLAG) -> Read:
     """Reads what anybody can read. What takes a Secret, a claim or an image is the cluster's to read: ``NotRead``."""
 
     async def read(reference: Reference) -> Snapshot:
         if reference.kind is not Kind.HUB:
-            raise NotRead(reference, "only the hub is read from here")
+            raise NotRead(reference, "only the hub is read from here", folder)
         try:
             return await hub(reference)
         except Refused as refusal:
             if resource.spec.model.token_secret_ref is None or refusal.reason not in TOKEN_MAY_HELP:
                 raise
-            raise NotRead(reference, "it takes the token of spec.model.tokenSecretRef") from None
+            raise NotRead(reference, "it takes the token of spec.model.tokenSecretRef", folder) from None
 
     return read
 

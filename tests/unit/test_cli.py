@@ -122,6 +122,17 @@ def test_resolve_takes_the_rest_of_a_speculative_config(
     assert json.loads(out)["speculativeConfig"]["num_speculative_tokens"] == 7
 
 
+def test_resolve_asks_the_hub_for_nothing_that_is_not_its_own(
+    hub: Hub, draft: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(capsys, "resolve", "pvc://claim/a")[0] == 1
+    speculation = json.dumps({"method": "draft_model", "model": "s3://tiny", "num_speculative_tokens": 2})
+    shutil.copy(RECIPES / "regular-qwen3-8b.json", draft / "config.json")
+    code, _, err = run(capsys, "resolve", str(draft), "--speculation", speculation)
+    assert (code, list(hub.requests)) == (0, [])
+    assert err.startswith("warning: s3://tiny is not pinned or checked. ModelNotRead: ")
+
+
 @pytest.mark.parametrize("output", ["yaml", "table"])
 def test_resolve_prints_in_other_forms(output: str, hub: Hub, draft: Path, capsys: pytest.CaptureFixture[str]) -> None:
     commit(hub, "Qwen/Qwen3-8B", "regular-qwen3-8b")
@@ -142,6 +153,9 @@ def test_resolve_prints_in_other_forms(output: str, hub: Hub, draft: Path, capsy
         ("no checkpoint", ["resolve", ""], 2, "SpecInvalid: spec.model.uri"),
         ("a name that is no repository", ["resolve", "model"], 2, "SpecInvalid: spec.model.uri"),
         ("a repository that isn't there", ["resolve", "org/gone"], 2, "ModelUnauthorized: "),
+        ("a claim", ["resolve", "pvc://claim/path"], 1, "ModelNotRead: pvc://claim/path was not read: "),
+        ("a claim's root", ["resolve", "pvc://x/"], 1, "ModelNotRead: pvc://x was not read: "),
+        ("a bucket", ["resolve", "s3://tiny"], 1, "that has its config.json in its place"),
         ("a claim that isn't said to be mounted", ["read", "pvc://claim/a"], 64, "--folder"),
         ("an image that isn't said to be mounted", ["read", f"oci://registry/a@sha256:{'0' * 64}"], 64, "--folder"),
         (

@@ -107,14 +107,12 @@ def _json_object(text: str) -> dict[str, Any]:
 
 def _resolve(arguments: argparse.Namespace) -> int:
     settings = settings_from(os.environ)
-    hub = Hub(settings.hf_endpoint, timeout=settings.hub_timeout)
-    read: Read = hub.read
     uri = arguments.checkpoint
-    if uri and Path(uri).is_dir():
+    folder = Path(uri) if uri and Path(uri).is_dir() else None
+    if folder:
         if arguments.revision:
             raise ValueError("--revision is for a repository; a folder has none")
-        rest = offline.unread_with_warning(hub.read, warn)
-        read, uri = offline.folder_first(read_folder(Path(uri), arguments.checkpoint), _FOLDER, rest), _FOLDER
+        uri = _FOLDER
     resource = api.SpeculatorDeployment.from_object(
         {
             "metadata": {"name": "resolve"},
@@ -124,6 +122,11 @@ def _resolve(arguments: argparse.Namespace) -> int:
             },
         }
     )
+    hub = Hub(settings.hf_endpoint, timeout=settings.hub_timeout)
+    read = offline.open_only(resource, hub.read, folder="in its place")
+    if folder:
+        rest = offline.unread_with_warning(read, warn)
+        read = offline.folder_first(read_folder(folder, arguments.checkpoint), _FOLDER, rest)
     _print_resolved(asyncio.run(resolve(resource, settings, read)), arguments.output)
     return 0
 
