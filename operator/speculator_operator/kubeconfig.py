@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from kubernetes.aio import config
 from kubernetes.aio.client import Configuration
+from kubernetes.aio.config.exec_provider import ExecProvider
+from kubernetes.aio.config.kube_config import KubeConfigLoader, KubeConfigMerger
 from yaml import YAMLError
 
 _OWN_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
@@ -31,10 +35,11 @@ async def load(kubeconfig: str | None, context: str | None) -> tuple[Configurati
     configuration, path, namespace = Configuration(), kubeconfig or _found(), "default"
     try:
         if path or context:
+            path = path or ""
             _check_there(path)
-            loader = await config.load_kube_config(
-                config_file=path, context=context, client_configuration=configuration
-            )
+            loader = KubeConfigLoader(KubeConfigMerger(path).config, active_context=context, config_base_path=None)
+            _check_plugin_there(loader._user)  # noqa: SLF001 - nothing public has it
+            await loader.load_and_set(configuration)
             namespace = loader.current_context["context"].get("namespace") or namespace
         else:
             config.load_incluster_config(client_configuration=configuration)
@@ -56,10 +61,19 @@ def _found() -> str | None:
     return os.environ.get("KUBECONFIG") or (str(default) if default.exists() else None)
 
 
-def _check_there(paths: str | None) -> None:
+def _check_there(paths: str) -> None:
     """Of the files that KUBECONFIG may name, one has to be there."""
-    if paths and not any(Path(path).expanduser().is_file() for path in paths.split(os.pathsep)):
+    if not any(Path(path).expanduser().is_file() for path in paths.split(os.pathsep)):
         raise config.ConfigException("there is no such file")
+
+
+def _check_plugin_there(user: Any) -> None:
+    """Of a kubeconfig's user; the library would log that its credential plugin isn't there, and go on as nobody."""
+    if user and user.safe_get("exec"):
+        plugin = ExecProvider(user["exec"])
+        command = plugin.args[0]
+        if not shutil.which(command, path=plugin.env.get("PATH")):
+            raise config.ConfigException(f"the credential plugin {command!r} is not on the PATH")
 
 
 def _proxy(url: str) -> str | None:

@@ -184,6 +184,28 @@ def test_a_hub_that_is_down_is_undetermined(
     assert err.startswith("HubUnavailable: ")
 
 
+@pytest.mark.parametrize("command", ["status a", "top", "verify a", "diff -f cr.yaml"])
+def test_a_credential_plugin_that_is_not_there_is_said_in_one_line(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plugin = {"apiVersion": "client.authentication.k8s.io/v1", "command": "cloud-login", "interactiveMode": "Never"}
+    kubeconfig = {
+        "current-context": "a",
+        "contexts": [{"name": "a", "context": {"cluster": "a", "user": "a"}}],
+        "clusters": [{"name": "a", "cluster": {"server": "http://127.0.0.1:9"}}],
+        "users": [{"name": "a", "user": {"exec": plugin}}],
+    }
+    (tmp_path / "kubeconfig").write_text(yaml.safe_dump(kubeconfig))
+    (tmp_path / "cr.yaml").write_text(yaml.safe_dump(inputs.resource({})))
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "kubeconfig"))
+    monkeypatch.chdir(tmp_path)
+    code, out, err = run(capsys, *command.split())
+    assert (code, out) == (3 if command.startswith("diff") else 1, "")
+    where = f"No cluster to connect to: {tmp_path}/kubeconfig: the credential plugin 'cloud-login' is not on the PATH; "
+    assert err.startswith(where)
+    assert err.count("\n") == 1
+
+
 def test_a_recipe_that_cannot_be_used_is_refused_by_name(draft: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = json.loads((draft / "config.json").read_text())
     config["speculators_config"]["proposal_methods"] = []
