@@ -74,6 +74,8 @@ def prepare(folder: Path, control_plane: ControlPlane, hub: str, *, namespace: s
 
 
 def main() -> int:
+    # It is ignored from the start where a shell without job control has put this in the background.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     with contextlib.ExitStack() as stack:
         stack.enter_context(TerminatedByExit())
         try:
@@ -87,9 +89,9 @@ def main() -> int:
         hub = stack.enter_context(Hub(node.gateway))
         publish_samples(hub)
         prepare(FOLDER, control_plane, hub.url)
-        print(f"In another terminal: source {FOLDER.name}/env, and go on with docs/tutorial.md.")
-        print("Ctrl-C ends it, and leaves nothing behind.", flush=True)
         with contextlib.suppress(KeyboardInterrupt):
+            print(f"In another terminal: source {FOLDER.name}/env, and go on with docs/tutorial.md.")
+            print("Ctrl-C ends it, and leaves nothing behind.", flush=True)
             signal.pause()
     return 0
 
