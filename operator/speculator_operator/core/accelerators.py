@@ -14,7 +14,7 @@ from typing import Any
 
 from speculator_operator import api
 from speculator_operator.core.model_config import LARGEST
-from speculator_operator.core.quantity import worth
+from speculator_operator.quantity import worth
 
 _GIB = 2**30
 

@@ -15,8 +15,8 @@ from typing import Any
 
 from speculator_operator import api
 from speculator_operator.errors import OperatorError, Refused, Waiting
+from speculator_operator.quantity import worth
 
-from .quantity import worth
 from .render import MANAGER, Manifest
 
 #: How the API server tells the items of a list apart: the ``x-kubernetes-list-map-keys`` of the fields we render.
