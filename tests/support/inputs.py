@@ -244,6 +244,26 @@ BAD: dict[str, tuple[str, Spec]] = {
     "a limit of accelerators": ("spec.resources.limits", {"resources": {"limits": {"nvidia.com/gpu": 4}}}),
     "a request that is a boolean": ("spec.resources.requests.cpu", {"resources": {"requests": {"cpu": True}}}),
     "a request with a space": ("spec.resources.requests.memory", {"resources": {"requests": {"memory": "1 Gi"}}}),
+    "a request of memory above its limit": (
+        "spec.resources.requests",
+        {"resources": {"requests": {"memory": "2Gi"}, "limits": {"memory": "1Gi"}}},
+    ),
+    "a request of processors above its limit, one a number": (
+        "spec.resources.requests",
+        {"resources": {"requests": {"cpu": 2}, "limits": {"cpu": "1900m"}}},
+    ),
+    "a request of storage above its limit, both numbers": (
+        "spec.resources.requests",
+        {"resources": {"requests": {"ephemeral-storage": 2}, "limits": {"ephemeral-storage": 1}}},
+    ),
+    "a request of an extended resource below its limit": (
+        "spec.resources.requests",
+        {"resources": {"requests": {"example.com/nic": 1}, "limits": {"example.com/nic": 2}}},
+    ),
+    "a request of huge pages without a limit": (
+        "spec.resources.requests",
+        {"resources": {"requests": {"memory": "1Gi", "hugepages-2Mi": "4Mi"}}},
+    ),
     "a request of accelerators of another maker": (
         "spec.resources.requests",
         {"resources": {"requests": {"amd.com/gpu": "1"}}, "accelerator": {"resourceName": "amd.com/gpu"}},
@@ -447,6 +467,13 @@ GOOD: dict[str, Spec] = {
             "limits": {"cpu": "5500m", "memory": "1.5Ti", "hugepages-2Mi": "0", "example.com/nic": "1"},
         }
     },
+    "a request that is its limit, in other units": {
+        "resources": {
+            "requests": {"cpu": "4000m", "memory": "1Gi", "example.com/nic": "1"},
+            "limits": {"cpu": 4, "memory": "1073741824", "example.com/nic": 1},
+        }
+    },
+    "a request without a limit": {"resources": {"requests": {"memory": "1Gi"}, "limits": {"cpu": 1}}},
     "accelerators of a product": {"accelerator": {"product": "NVIDIA-H100-80GB-HBM3", "memory": "81559Mi"}},
     "accelerators of a number of bytes": {"accelerator": {"memory": 85899345920}},
     "the accelerators of another maker": {

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, Field
 from pydantic_core import PydanticCustomError
 
+from speculator_operator.quantity import worth
 from speculator_operator.reference import URI_PATTERN, Kind, Reference
 
 from .names import GROUP, PRODUCT_LABEL
@@ -269,7 +270,31 @@ class Accelerator(Part):
     reaches no pod: a change of it alone counts from the next resolution on."""
 
 
+#: Resources of which nodes may promise more than they have; of all others a container's request is its limit.
+#: Source: Kubernetes' pkg/apis/core/validation, ValidateResourceRequirements, which refuses the Deployment otherwise.
+_OVERCOMMITTED = ("cpu", "memory", "ephemeral-storage")
+
+
+def _compared(resources: str, name: str) -> str:
+    """In CEL: less than 0 where the request is below the limit, 0 where both are worth the same."""
+    return f"quantity(string({resources}.requests[{name}])).compareTo(quantity(string({resources}.limits[{name}])))"
+
+
+def _request_within_limit(name: str) -> Rule:
+    return Rule(
+        cel=f"!has(self.requests) || !has(self.limits) || !('{name}' in self.requests) || "
+        f"!('{name}' in self.limits) || {_compared('self', repr(name))} <= 0",
+        holds=lambda it: (
+            name not in it.limits or (worth(it.requests.get(name, 0)) or 0) <= (worth(it.limits[name]) or 0)
+        ),
+        field=".requests",
+        message=f"the request of {name} is above its limit; lower it, or raise limits.{name}",
+    )
+
+
 class Resources(Part):
+    rules = tuple(map(_request_within_limit, _OVERCOMMITTED))
+
     requests: Annotated[dict[ResourceName, Quantity], Field(max_length=16)] = {}
     """Requests of the engine's container; the accelerators are added."""
     limits: Annotated[dict[ResourceName, Quantity], Field(max_length=16)] = {}
@@ -470,6 +495,17 @@ class SpeculatorDeploymentSpec(Part):
         ),
         _leaves_accelerator("limits"),
         _leaves_accelerator("requests"),
+        Rule(  # after those that say to leave accelerators out
+            cel="!has(self.resources) || !has(self.resources.requests) || self.resources.requests.all(name, "
+            f"name in {list(_OVERCOMMITTED)} || (has(self.resources.limits) && name in self.resources.limits && "
+            f"{_compared('self.resources', 'name')} == 0))",
+            holds=lambda spec: all(
+                name in _OVERCOMMITTED or worth(quantity) == worth(spec.resources.limits.get(name))
+                for name, quantity in spec.resources.requests.items()
+            ),
+            field=".resources.requests",
+            message="a request of huge pages or of an extended resource must equal its limit; give the limit alone",
+        ),
     )
 
     model: Model
