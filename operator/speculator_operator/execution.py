@@ -29,7 +29,10 @@ async def execute(
     what = f"{pod}: {command[0]}"
     try:
         async with cluster.upgraded(
-            *("Pod", namespace, pod, "exec"),
+            "Pod",
+            namespace,
+            pod,
+            "exec",
             query,
             protocol=_PROTOCOL,
             max_message_bytes=MAX_OUTPUT_BYTES,

@@ -31,7 +31,7 @@ from .drafting import Drafting
 from .errors import OperatorError, Refused
 from .failures import Failures
 from .fetches import Fetches
-from .pods import pods_of
+from .pods import pods_of, pods_wanted
 from .reference import Kind, Reference
 from .resolution import Read, resolve
 from .resolutions import Resolutions
@@ -421,8 +421,7 @@ class Reconciler:
         with contextlib.suppress(ClusterError):  # whoever raised it may be all that is wrong
             if body := await self._cluster.get(api.KIND, *key):
                 after = status.failing(body["metadata"]["generation"], said, timestamp.now(), _own_status(body))
-                wanted = _parsed(body)[0].spec.pods_wanted
-                self._known[key] = Known(wanted, await self._write_status(body, after))
+                self._known[key] = Known(pods_wanted(body), await self._write_status(body, after))
 
     async def _write_status(self, body: Manifest, after: Manifest) -> Manifest:
         before = _own_status(body)
