@@ -79,6 +79,10 @@ class NotLeading(ClusterError):
     """This replica may not write any more. Nothing was sent."""
 
 
+class _DoorShut(Exception):
+    """Said inside aiohttp, which would take a ``ClusterError`` for an error of its connection, being an ``OSError``."""
+
+
 class NoCluster(ClusterError):
     """It isn't known where an API server is, or how to be let in."""
 
@@ -99,11 +103,8 @@ class Forbidden(ClusterError):
 class Cluster:
     """Calls to the API server. Made by ``connect``."""
 
-    def __init__(
-        self, client: ApiClient, *, in_flight: int, may_write: Callable[[], bool], namespace: str = "default"
-    ) -> None:
+    def __init__(self, client: ApiClient, *, in_flight: int, namespace: str = "default") -> None:
         self._client = client
-        self._may_write = may_write
         self.namespace = namespace
         """The one that is meant where none is named: the context's, or in a pod the pod's."""
         self._slots = asyncio.Semaphore(in_flight)
@@ -119,7 +120,8 @@ class Cluster:
         kubeconfig: str | None = None,
         context: str | None = None,
     ) -> AsyncIterator[Self]:
-        """A connection by what ``kubeconfig.load`` finds. ``may_write`` is asked right before each write is sent.
+        """A connection by what ``kubeconfig.load`` finds. ``may_write`` is asked right before each write is sent, when
+        a connection is there to send it by; also before each that aiohttp sends again.
 
         Raises:
             NoCluster: it finds nothing that can be used.
@@ -131,10 +133,11 @@ class Cluster:
         configuration.connection_pool_maxsize = in_flight
         # Otherwise every request asks the environment for a proxy and a netrc for a password, each in a thread.
         configuration.client_session_kwargs = {"trust_env": False, "cookie_jar": aiohttp.DummyCookieJar()}
+        configuration.trace_configs = [_door(may_write)]
         try:
             async with ApiClient(configuration) as client:
                 client.user_agent = MANAGER
-                yield cls(client, in_flight=in_flight, may_write=may_write, namespace=namespace)
+                yield cls(client, in_flight=in_flight, namespace=namespace)
         finally:
             await asyncio.sleep(_CLOSING_SECONDS)
 
@@ -321,11 +324,11 @@ class Cluster:
     ) -> Manifest | None:
         what = f"{method} {path.partition('?')[0]}"
         async with self._slots:
-            if method != "GET" and not self._may_write():
-                raise NotLeading(f"{what}: not sent, since this replica does not lead any more")
             try:
                 async with asyncio.timeout(CALL_SECONDS):
                     status, content = await self._send(method, path, body, content_type)
+            except _DoorShut:
+                raise NotLeading(f"{what}: not sent, since this replica does not lead any more") from None
             except (TimeoutError, aiohttp.ClientError, OSError) as error:
                 _REQUESTS.labels("<error>", method).inc()
                 raise Unreachable(f"{what}: {type(error).__name__}: {error}") from error
@@ -351,6 +354,18 @@ class Cluster:
         )
         response = await self._client.call_api(*request)
         return response.status, await response.read()
+
+
+def _door(may_write: Callable[[], bool]) -> aiohttp.TraceConfig:
+    """Shut while ``may_write`` says so. aiohttp tells of headers before it sends their first byte."""
+    trace = aiohttp.TraceConfig()
+
+    async def opens(_: object, __: object, request: aiohttp.TraceRequestHeadersSentParams) -> None:
+        if request.method != "GET" and not may_write():
+            raise _DoorShut
+
+    trace.on_request_headers_sent.append(opens)
+    return trace
 
 
 def _path(kind: str, namespace: str | None, name: str = "", subresource: str = "") -> str:

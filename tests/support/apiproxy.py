@@ -67,6 +67,8 @@ class _Kill:
     writes_left: int
     before: bool
     callback: Callable[[], object]
+    gathered: asyncio.Event | None = None
+    """For a kill that holds the writes before it: set with the last."""
 
 
 class ApiProxy:
@@ -116,6 +118,10 @@ class ApiProxy:
     def kill_before_write(self, n: int, callback: Callable[[], object]) -> None:
         """The n-th write from now (1 is the next) isn't sent on: ``callback`` is called; no further request passes."""
         self._kill = _Kill(n, before=True, callback=callback)
+
+    def kill_at_writes(self, n: int, callback: Callable[[], object]) -> None:
+        """The next n writes are held until all are there, and then none is sent on, as with ``kill_before_write``."""
+        self._kill = _Kill(n, before=True, callback=callback, gathered=asyncio.Event())
 
     def kill_after_write(self, n: int, callback: Callable[[], object]) -> None:
         """The n-th write from now is done, unanswered: ``callback`` is called; no further request passes."""
@@ -175,7 +181,14 @@ class ApiProxy:
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         body = await request.read()
         is_write = request.method in WRITES and "/leases" not in request.path
+        gathered = self._kill.gathered if self._kill and is_write else None
         if self._dead or (is_write and self._strikes(before=True)):
+            self._record(request, body, status=0)
+            if gathered:
+                gathered.set()
+            return await self._cut(request)
+        if gathered:
+            await gathered.wait()
             self._record(request, body, status=0)
             return await self._cut(request)
         if time.monotonic() < self._unavailable_until:
