@@ -27,11 +27,12 @@ RETRY_SECONDS = 60.0
 
 
 class Fetches:
-    def __init__(self, cluster: Cluster, settings: Settings) -> None:
+    def __init__(self, cluster: Cluster, names: jobs.Names, settings: Settings) -> None:
         self._cluster = cluster
+        self._names = names
         self._settings = settings
         self._made: dict[Key, set[str]] = {}
-        """The Jobs that may be there, by their names, of each resource that was asked of."""
+        """The Jobs that this process has looked for or made, by their names: a watch may not have told of them yet."""
 
     async def complete(self, resource: SpeculatorDeployment, resolved: Resolved) -> None:
         """Returns once everything is on the claim, and at once where there is nothing to fetch.
@@ -65,11 +66,9 @@ class Fetches:
 
     async def _prune(self, resource: SpeculatorDeployment, keep: Mapping[Reference, Manifest]) -> None:
         key = resource.namespace, resource.name
-        if key not in self._made:  # an earlier process may have made some
-            self._made[key] = await jobs.names(self._cluster, resource, COMPONENT)
-        made = self._made[key]
-        for name in made - {job["metadata"]["name"] for job in keep.values()}:
-            await jobs.delete(self._cluster, resource.namespace, name)
+        made = self._made.setdefault(key, set())
+        for name in (made | self._names(key, COMPONENT)) - {job["metadata"]["name"] for job in keep.values()}:
+            await jobs.delete(self._cluster, resource, name)
             made.discard(name)
 
     async def _look(self, resource: SpeculatorDeployment, reference: Reference, wanted: Manifest) -> None:
@@ -89,7 +88,7 @@ class Fetches:
         problem = _failure(resource, name, reference, seen)
         if problem is None:
             raise _under_way(name, reference, seen.trouble or ("it runs" if seen.running else "its pod is starting"))
-        await jobs.delete(self._cluster, resource.namespace, name)
+        await jobs.delete(self._cluster, resource, name)
         raise problem
 
 

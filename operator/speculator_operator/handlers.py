@@ -19,6 +19,7 @@ import aiohttp
 import kopf
 
 from . import api, watches
+from .core.job import COMPONENT_LABEL
 from .watches import Watches
 from .workqueue import Key, WorkQueue
 
@@ -94,7 +95,7 @@ class _Sessions:
 
 
 class Watched:
-    """What the watches have seen: the keys of resources, and the names of each one's pods.
+    """What the watches have seen: the keys of resources, and the names of each one's pods and Jobs.
 
     Nothing is kept of what isn't there. Where a watch has missed that something went, a pass finds it.
     """
@@ -102,9 +103,15 @@ class Watched:
     def __init__(self) -> None:
         self.keys: set[Key] = set()
         self._pods: dict[Key, set[str]] = {}
+        self._jobs: dict[Key, dict[str, str]] = {}
+        """The component of each Job, by its name."""
 
     def pods(self, key: Key) -> set[str]:
         return self._pods.setdefault(key, set())
+
+    def jobs(self, key: Key, component: str) -> set[str]:
+        """The names of what bears a resource's label and a component's, whoever has made it."""
+        return {name for name, its in self._jobs.get(key, {}).items() if its == component}
 
     def saw_resource(self, key: Key, *, gone: bool) -> None:
         if gone:
@@ -120,10 +127,20 @@ class Watched:
         else:
             self.pods(key).add(name)
 
+    def saw_job(self, key: Key, name: str, component: str, *, gone: bool) -> None:
+        jobs = self._jobs.setdefault(key, {})
+        if gone:
+            jobs.pop(name, None)
+        else:
+            jobs[name] = component
+        if not jobs:
+            del self._jobs[key]
+
     def gone(self, key: Key) -> None:
         """Of a resource that isn't there. A pod of it that is leaving wakes another pass, and is forgotten again."""
         self.keys.discard(key)
         self._pods.pop(key, None)
+        self._jobs.pop(key, None)
 
     def _tidy(self, key: Key) -> None:
         if key not in self.keys and not self._pods.get(key):
@@ -153,9 +170,11 @@ def register(
     async def child_changed(
         namespace: str | None, name: str, event: kopf.RawEvent, resource: kopf.Resource, labels: kopf.Labels, **_: Any
     ) -> None:
-        key = namespace or "", labels[api.NAME_LABEL]
+        key, gone = (namespace or "", labels[api.NAME_LABEL]), event["type"] == "DELETED"
         if resource.plural == "pods":
-            watched.saw_pod(key, name, gone=event["type"] == "DELETED")
+            watched.saw_pod(key, name, gone=gone)
+        elif resource.plural == "jobs":
+            watched.saw_job(key, name, labels.get(COMPONENT_LABEL, ""), gone=gone)
         wake(key, event)
 
     for child in CHILDREN:

@@ -6,15 +6,20 @@ so.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeAlias
 
-from .api import NAME_LABEL, REFRESH_ANNOTATION, Reason, SpeculatorDeployment
+from .api import REFRESH_ANNOTATION, Reason, SpeculatorDeployment
 from .cluster import Cluster
 from .core import plan, status
-from .core.job import COMPONENT_LABEL
 from .core.render import CONTAINER, Manifest
 from .core.words import redacted
 from .errors import Refused
+from .workqueue import Key
+
+#: The names of the Jobs that watches have seen of a resource, by the component that they bear.
+Names: TypeAlias = Callable[[Key, str], set[str]]
 
 #: A Job that runs is looked at so often (seconds), besides when its status changes.
 LOOK_SECONDS = 10.0
@@ -33,13 +38,6 @@ class Seen:
     ended: str
     complete: bool
     running: bool
-
-
-async def names(cluster: Cluster, resource: SpeculatorDeployment, component: str) -> set[str]:
-    """The names of a resource's Jobs of one component, whichever process has made them."""
-    selector = f"{NAME_LABEL}={resource.name},{COMPONENT_LABEL}={component}"
-    found = await cluster.list("Job", resource.namespace, selector)
-    return {job["metadata"]["name"] for job in found if plan.ownership(resource, job) is plan.Ownership.OURS}
 
 
 async def look(cluster: Cluster, job: Manifest) -> Seen:
@@ -66,9 +64,11 @@ async def look(cluster: Cluster, job: Manifest) -> Seen:
     )
 
 
-async def delete(cluster: Cluster, namespace: str, name: str) -> None:
-    if job := await cluster.get("Job", namespace, name):
-        await cluster.delete("Job", namespace, name, uid=job["metadata"]["uid"])
+async def delete(cluster: Cluster, resource: SpeculatorDeployment, name: str) -> None:
+    """Deletes a resource's Job, if it is there and its own."""
+    job = await cluster.get("Job", resource.namespace, name)
+    if job and plan.ownership(resource, job) is plan.Ownership.OURS and not job["metadata"].get("deletionTimestamp"):
+        await cluster.delete("Job", resource.namespace, name, uid=job["metadata"]["uid"])
 
 
 def hopeless(trouble: str, *, claim: str, what: str) -> Refused | None:

@@ -247,8 +247,10 @@ class _Process:
             drafting = Drafting(scraper, window=settings.acceptance_window, clock=time.monotonic, changed=queue.add)
             reconciler = Reconciler(
                 cluster=cluster,
-                sources=Sources(cluster, Hub(settings.hf_endpoint, timeout=settings.hub_timeout).read, settings),
-                fetches=Fetches(cluster, settings),
+                sources=Sources(
+                    cluster, Hub(settings.hf_endpoint, timeout=settings.hub_timeout).read, watched.jobs, settings
+                ),
+                fetches=Fetches(cluster, watched.jobs, settings),
                 drafting=drafting,
                 pods=watched.pods,
                 changed=queue.add,

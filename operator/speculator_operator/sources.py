@@ -3,7 +3,7 @@
 A public repository is read by the operator itself. What takes a Secret, a claim or an image is read by a Job in the
 resource's namespace (``core/resolver_job``): a pass makes the Job, later ones look at what became of it, and the Job is
 deleted as soon as its report is here. Nothing of this is remembered that a new process couldn't do without: it would
-read once more, and finds the Jobs that another has made.
+read once more, and is told by its watches of the Jobs that another has made.
 """
 
 from __future__ import annotations
@@ -58,13 +58,12 @@ class _Readings:
 class Sources:
     """``hub`` reads what is public."""
 
-    def __init__(self, cluster: Cluster, hub: ReadHub, settings: Settings) -> None:
+    def __init__(self, cluster: Cluster, hub: ReadHub, names: jobs.Names, settings: Settings) -> None:
         self._cluster = cluster
         self._hub = hub
+        self._names = names
         self._settings = settings
         self._readings: dict[Key, _Readings] = {}
-        self._searched: set[Key] = set()
-        """Of these, the Jobs of earlier processes are known."""
 
     def of(self, resource: SpeculatorDeployment, *, max_age: float) -> Read:
         """How a resource's models are read, in one resolution. What is still being read raises ``Waiting``, with
@@ -79,33 +78,25 @@ class Sources:
 
     async def tidy(self, resource: SpeculatorDeployment) -> None:
         """Deletes the Jobs that earlier resolutions of a resource have made, and that the latest had no use for."""
-        readings = await self._known(resource)
-        for name in list(readings.unwanted):
-            await jobs.delete(self._cluster, resource.namespace, name)
+        key = resource.namespace, resource.name
+        readings = self._readings.setdefault(key, _Readings())
+        for name in (readings.unwanted | self._names(key, COMPONENT)) - readings.wanted:
+            await jobs.delete(self._cluster, resource, name)
             readings.unwanted.discard(name)
             readings.reported.pop(name, None)
 
     async def forget(self, resource: SpeculatorDeployment) -> None:
         """Drops what was read for a resource, its Jobs included: it is pinned now, or has to be read anew."""
-        readings = await self._known(resource)
+        key = resource.namespace, resource.name
+        readings = self._readings.setdefault(key, _Readings())
         readings.unwanted |= readings.wanted
+        readings.wanted = set()
         await self.tidy(resource)
-        del self._readings[resource.namespace, resource.name]
+        del self._readings[key]
 
     def gone(self, key: Key) -> None:
         """Drops what was read for a resource that is there no more; the garbage collector has its Jobs."""
         self._readings.pop(key, None)
-        self._searched.discard(key)
-
-    async def _known(self, resource: SpeculatorDeployment) -> _Readings:
-        """What is known of a resource; the first time, the Jobs that an earlier process has made are looked for."""
-        key = resource.namespace, resource.name
-        readings = self._readings.setdefault(key, _Readings())
-        if key not in self._searched:
-            made = await jobs.names(self._cluster, resource, COMPONENT)
-            readings.unwanted |= made - readings.wanted
-            self._searched.add(key)
-        return readings
 
     async def _read(self, resource: SpeculatorDeployment, max_age: float, reference: Reference) -> Snapshot:
         readings = self._readings.setdefault((resource.namespace, resource.name), _Readings())

@@ -64,8 +64,8 @@ class Operator:
         cluster = cast("Cluster", memory)
         return Reconciler(
             cluster=cluster,
-            sources=Sources(cluster, self.hub.read, self.settings),
-            fetches=Fetches(cluster, self.settings),
+            sources=Sources(cluster, self.hub.read, memory.jobs, self.settings),
+            fetches=Fetches(cluster, memory.jobs, self.settings),
             drafting=Drafting(cast("Scraper", None), window=300, clock=self.clock, changed=lambda _: None),
             pods=lambda _: set(),
             changed=lambda _: None,

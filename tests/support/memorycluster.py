@@ -9,19 +9,20 @@ import copy
 from typing import Any
 
 from speculator_operator import api
+from speculator_operator.core.job import COMPONENT_LABEL
 from speculator_operator.core.render import CONTAINER, MANAGER, Manifest
+from speculator_operator.workqueue import Key
 
 Name = tuple[str, str, str]
 
 
 class MemoryCluster:
     """As ``cluster.Cluster``, as far as a pass uses it. ``writes`` are the kinds that were to be written, in order,
-    ``lists`` those that were listed, and ``failing`` is what the API server has against some."""
+    and ``failing`` is what the API server has against some."""
 
     def __init__(self, resource: Manifest) -> None:
         self.objects: dict[Name, Manifest] = {}
         self.writes: list[str] = []
-        self.lists: list[str] = []
         self.failing: dict[str, Exception] = {}
         self._version = 0
         metadata = resource["metadata"]
@@ -40,7 +41,6 @@ class MemoryCluster:
         return copy.deepcopy(self.objects.get((kind, namespace, name)))
 
     async def list(self, kind: str, namespace: str, selector: str) -> list[Manifest]:
-        self.lists.append(kind)
         wanted = dict(label.split("=") for label in selector.split(","))
         return [
             copy.deepcopy(item)
@@ -81,6 +81,15 @@ class MemoryCluster:
     async def emit(self, about: Manifest, *, type_: str, reason: str, note: str) -> None:
         del about, type_, reason, note
         self.writes.append("Event")
+
+    def jobs(self, key: Key, component: str) -> set[str]:
+        """The names that watches would tell of."""
+        wanted = {api.NAME_LABEL: key[1], COMPONENT_LABEL: component}
+        return {
+            name
+            for (kind, namespace, name), item in self.objects.items()
+            if (kind, namespace) == ("Job", key[0]) and wanted.items() <= item["metadata"]["labels"].items()
+        }
 
     def add_pod_of_job(self, job: str, namespace: str, state: dict[str, Any], *, uid: str) -> None:
         """The pod of a Job whose uid is ``uid``, with its container in a state."""

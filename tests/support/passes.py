@@ -56,8 +56,8 @@ class Passes:
         configured = Settings(**{"reread_interval": AGAIN, **settings})
         return Reconciler(
             cluster=cluster,
-            sources=Sources(cluster, self.read, configured),
-            fetches=Fetches(cluster, configured),
+            sources=Sources(cluster, self.read, self.cluster.jobs, configured),
+            fetches=Fetches(cluster, self.cluster.jobs, configured),
             drafting=Drafting(cast("Any", Unwatched()), window=300, clock=lambda: self.now, changed=lambda _: None),
             pods=self.watched.pods,
             changed=self.woken.append,

@@ -36,11 +36,12 @@ class World:
         body["metadata"] |= {"namespace": KEY[0], "uid": "1", "generation": 1}
         self.resource = api.SpeculatorDeployment.from_object(body)
         self.memory = MemoryCluster(body)
-        self.fetches = self.started()
+        self.fetches = Fetches(cast("Cluster", self.memory), lambda *_: set(), SETTINGS)
+        """Of a process whose watches haven't told of its own Jobs yet."""
 
     def started(self) -> Fetches:
         """A new process's."""
-        return Fetches(cast("Cluster", self.memory), SETTINGS)
+        return Fetches(cast("Cluster", self.memory), self.memory.jobs, SETTINGS)
 
     async def problem(self, *models: Identity) -> OperatorError:
         with pytest.raises(OperatorError) as raised:
@@ -104,14 +105,6 @@ async def test_of_the_jobs_that_are_there_at_a_start_only_a_resource_s_own_fetch
     before = set(world.memory.objects)
     await world.started().forget(world.resource)
     assert before - set(world.memory.objects) == {("Job", KEY[0], own["metadata"]["name"])}
-
-
-async def test_jobs_that_an_earlier_process_has_made_are_looked_for_once() -> None:
-    world = World()
-    for _ in range(2):
-        await world.problem(ONE)
-        await world.fetches.forget(world.resource)
-    assert world.memory.lists.count("Job") == 1
 
 
 async def test_a_namesake_that_isn_t_ours_is_left_alone() -> None:

@@ -19,6 +19,7 @@ from tests.support import inputs
 from tests.support.memorycluster import MemoryCluster
 
 KEY = ("models", inputs.NAME)
+ANOTHER = {"apiVersion": "batch/v1", "kind": "CronJob", "name": "another", "uid": "2", "controller": True}
 SETTINGS = Settings(resolver_image="registry.example/speculator-operator:0.1.0")
 ONE, OTHER = (Reference.parse(f"pvc://models/{name}") for name in ("one", "other"))
 
@@ -33,11 +34,12 @@ class World:
         body["metadata"] |= {"namespace": KEY[0], "uid": "1", "generation": 1}
         self.resource = api.SpeculatorDeployment.from_object(body)
         self.memory = MemoryCluster(body)
-        self.sources = self.started()
+        self.sources = Sources(cast("Cluster", self.memory), nothing_public, lambda *_: set(), SETTINGS)
+        """Of a process whose watches haven't told of its own Jobs yet."""
 
     def started(self) -> Sources:
         """A new process's."""
-        return Sources(cast("Cluster", self.memory), nothing_public, SETTINGS)
+        return Sources(cast("Cluster", self.memory), nothing_public, self.memory.jobs, SETTINGS)
 
     async def reads(self, reference: Reference) -> Reason | str:
         """The reason for which nothing is read yet, in a resolution of its own."""
@@ -80,15 +82,14 @@ async def test_after_a_restart_only_what_is_asked_for_then_is_read(wanted: Refer
     assert world.memory.writes.count("Job") == (2 if wanted == OTHER else 1)
 
 
-async def test_jobs_that_an_earlier_process_has_made_are_looked_for_once() -> None:
+@pytest.mark.parametrize("mark", [{"ownerReferences": [ANOTHER]}, {"deletionTimestamp": "2026-01-01T00:00:00Z"}])
+async def test_one_that_is_another_s_or_leaving_is_not_deleted_for_its_labels(mark: dict[str, Any]) -> None:
     world = World()
-    for _ in range(2):
-        await world.reads(ONE)
-        await world.sources.forget(world.resource)
-    assert world.memory.lists.count("Job") == 1
-    world.sources.gone(KEY)
     await world.reads(ONE)
-    assert world.memory.lists.count("Job") == 2
+    (job,) = (item for (kind, *_), item in world.memory.objects.items() if kind == "Job")
+    job["metadata"] |= mark
+    await world.started().forget(world.resource)
+    assert world.memory.writes == ["Job"]
 
 
 async def test_a_namesake_that_isn_t_ours_is_left_alone() -> None:
