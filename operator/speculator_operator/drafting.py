@@ -29,6 +29,7 @@ class _Engine:
 
     address: str
     port: int
+    revision: str
     window: Window
     drafts: int | None = None
     trouble: str = ""
@@ -36,7 +37,8 @@ class _Engine:
 
 @dataclass
 class _Drafts:
-    """Of one resource. ``said`` is when this process last gave status an acceptance, and ``shown`` what status says.
+    """Of one resource. ``said`` is when this process last gave status an acceptance, and ``shown`` what status says, of
+    the pods of ``revision``.
 
     ``counted`` is what was counted since this process looked first, also by engines that have gone since.
     """
@@ -44,19 +46,32 @@ class _Drafts:
     engines: dict[str, _Engine] = field(default_factory=dict)
     said: float | None = None
     shown: dict[str, Any] | None = None
+    revision: str = ""
     counted: Counters = field(default_factory=Counters)
 
-    def windows(self) -> list[Window]:
-        return [engine.window for engine in self.engines.values() if engine.window.readings]
+    def windows(self, revision: str | None = None) -> list[Window]:
+        """Those of one revision's pods, or of all."""
+        engines = (engine for engine in self.engines.values() if revision in (None, engine.revision))
+        return [engine.window for engine in engines if engine.window.readings]
 
 
 class Drafting:
-    """``clock`` is monotonic, in seconds; ``changed`` is called with the key of a resource that needs a pass."""
+    """``scraper`` reads for the loop, and ``first`` for passes: they don't wait for each other's pods.
+
+    ``clock`` is monotonic, in seconds; ``changed`` is called with the key of a resource that needs a pass.
+    """
 
     def __init__(
-        self, scraper: Scraper, *, window: float, clock: Callable[[], float], changed: Callable[[Key], None]
+        self,
+        scraper: Scraper,
+        first: Scraper,
+        *,
+        window: float,
+        clock: Callable[[], float],
+        changed: Callable[[Key], None],
     ) -> None:
         self._scraper = scraper
+        self._first = first
         self._window = window
         self._clock = clock
         self._changed = changed
@@ -67,11 +82,12 @@ class Drafting:
         drafts = self._drafts.setdefault(key, _Drafts())
         known = drafts.engines
         engines = {
-            pod.uid: known.get(pod.uid) or _Engine(pod.address, pod.port, Window(self._window))
+            pod.uid: known.get(pod.uid) or _Engine(pod.address, pod.port, pod.revision, Window(self._window))
             for pod in pods
             if pod.ready
         }
-        await asyncio.gather(*(self._read(drafts, engine) for uid, engine in engines.items() if uid not in known))
+        new = [engine for uid, engine in engines.items() if uid not in known]
+        await asyncio.gather(*(self._read(self._first, drafts, engine) for engine in new))
         # Only now the loop reads them too: of two readings at a time the older could come last, as if it began anew.
         drafts.engines = engines
         return tuple(
@@ -79,13 +95,13 @@ class Drafting:
             for pod in pods
         )
 
-    def acceptance(self, key: Key, shown: dict[str, Any] | None) -> dict[str, Any] | None:
-        """What status should say: ``shown``, which it says now, unless there is something worth a write.
+    def acceptance(self, key: Key, revision: str, shown: dict[str, Any] | None) -> dict[str, Any] | None:
+        """What status should say of one revision's pods: ``shown``, as it says now, unless something is worth a write.
 
         None for ``shown`` begins anew: what was said was of something else.
         """
         drafts = self._drafts.setdefault(key, _Drafts())
-        drafts.shown = shown
+        drafts.shown, drafts.revision = shown, revision
         if shown is None:
             drafts.said = None
         if new := self._news(drafts):
@@ -118,13 +134,13 @@ class Drafting:
     async def _look_again(self, key: Key, drafts: _Drafts) -> None:
         engines = list(drafts.engines.values())
         before = [_conclusion(engine) for engine in engines]
-        await asyncio.gather(*(self._read(drafts, engine) for engine in engines))
+        await asyncio.gather(*(self._read(self._scraper, drafts, engine) for engine in engines))
         if before != [_conclusion(engine) for engine in engines] or self._news(drafts):
             self._changed(key)
 
-    async def _read(self, drafts: _Drafts, engine: _Engine) -> None:
+    async def _read(self, scraper: Scraper, drafts: _Drafts, engine: _Engine) -> None:
         try:
-            counters = acceptance.parse(await self._scraper.metrics(engine.address, engine.port))
+            counters = acceptance.parse(await scraper.metrics(engine.address, engine.port))
         except (MetricsUnreachable, ValueError) as error:
             engine.drafts, engine.trouble = None, str(error)
             return
@@ -136,7 +152,7 @@ class Drafting:
 
     def _news(self, drafts: _Drafts) -> dict[str, Any] | None:
         """What is to be said in place of what status shows, if anything is."""
-        windows = drafts.windows()
+        windows = drafts.windows(drafts.revision)
         new = acceptance.summary(windows)
         if new is None or drafts.shown is None:
             return new

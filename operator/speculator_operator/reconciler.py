@@ -31,7 +31,7 @@ from .drafting import Drafting
 from .errors import OperatorError, Refused
 from .failures import Failures
 from .fetches import Fetches
-from .pods import pods_of, pods_wanted
+from .pods import pods_named, pods_of, pods_wanted
 from .reference import Kind, Reference
 from .resolution import Read, resolve
 from .resolutions import Resolutions
@@ -164,7 +164,8 @@ class Reconciler:
         # What was accepted of another revision's drafts says nothing of this one's.
         same = _revision_shown(before) == revision
         speculates = resolved is not None and resolved.off is None
-        acceptance = self._drafting.acceptance(key, before.get("acceptance") if same and speculates else None)
+        told = before.get("acceptance") if same and speculates else None
+        acceptance = self._drafting.acceptance(key, (revision or "").removeprefix(f"{resource.name}-"), told)
         facts = Facts(
             current=shown is not None and (outcome.problem is None or shown is outcome.pinned),
             pinned=_resolved(outcome.pinned) if outcome.pinned else None,
@@ -215,19 +216,19 @@ class Reconciler:
     async def _observe(self, key: Key) -> _Observed:
         namespace, name = key
         names = self._pods(key)
-        seen = sorted(names)
-        deployment, service, policy, *found = await asyncio.gather(
+        seen = frozenset(names)
+        deployment, service, policy, found = await asyncio.gather(
             self._cluster.get("Deployment", namespace, name),
             self._cluster.get("Service", namespace, name),
             self._cluster.get("NetworkPolicy", namespace, name),
-            *(self._cluster.get("Pod", namespace, pod) for pod in seen),
+            pods_named(self._cluster, namespace, name, seen),
         )
-        pods = [status.pod(pod) for pod in found if pod and plan.is_pod_of(name, pod)]
+        pods = [status.pod(pod) for pod in found]
         ready = ((deployment or {}).get("status") or {}).get("readyReplicas", 0)
         if ready > sum(pod.ready for pod in pods):  # just started, or a watch has lost something
             pods = [status.pod(pod) for pod in await pods_of(self._cluster, namespace, name)]
             names.update(pod.name for pod in pods)
-        names.difference_update(set(seen) - {pod.name for pod in pods})
+        names.difference_update(seen - {pod.name for pod in pods})
         return _Observed(deployment, service, policy, tuple(pods))
 
     async def _pinned(self, resource: SpeculatorDeployment, observed: _Observed, before: Mapping[str, Any]) -> Manifest:
@@ -250,7 +251,7 @@ class Reconciler:
             made = await self._write_pin(resource, render.controller_revision(resource, resolved, template))
             await self._sources.forget(resource)
             log.info("Pinned %s: %s", name, resolved.summary())
-            if resource.generation > 1:
+            if resource.generation > 1 or resource.refresh:  # it may not be the first
                 await self._prune(resource, observed, keep=name)
             return made
         await self._abandon(resource)
@@ -349,14 +350,15 @@ class Reconciler:
         return None
 
     async def _history(self, resource: SpeculatorDeployment) -> list[Manifest]:
-        """The resource's ControllerRevisions, the oldest first."""
+        """The resource's ControllerRevisions, what was wanted last at the end."""
         selector = f"{api.NAME_LABEL}={resource.name}"
         found = await self._cluster.list("ControllerRevision", resource.namespace, selector)
         ours = (item for item in found if plan.ownership(resource, item) is plan.Ownership.OURS)
-        return sorted(ours, key=lambda item: (item["metadata"]["creationTimestamp"], item["revision"]))
+        return sorted(ours, key=lambda item: (item["revision"], item["metadata"]["creationTimestamp"]))
 
     async def _prune(self, resource: SpeculatorDeployment, observed: _Observed, keep: str) -> None:
-        """Deletes the oldest ControllerRevisions, but for those that something is of: ``keep``, and what runs."""
+        """Deletes what wasn't wanted for longest, but for the ControllerRevisions that something is of: ``keep``, and
+        what runs."""
         kept = {keep, *(f"{resource.name}-{pod.revision}" for pod in observed.pods)}
         if observed.deployment:
             kept.add(_revision_served(resource, observed.deployment))

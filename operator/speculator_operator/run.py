@@ -31,7 +31,7 @@ from .health import serving
 from .hub import Hub
 from .kubeconfig import own_namespace
 from .reconciler import Reconciler
-from .scrape import Scraper
+from .scrape import PASS_IN_FLIGHT, PASS_SECONDS, Scraper
 from .settings import SettingInvalid, Settings, variable
 from .sources import Sources
 from .watches import Watches
@@ -242,9 +242,12 @@ class _Process:
             in_flight=settings.requests_in_flight,
             may_write=(lambda: election.remaining() > 0) if election else (lambda: True),
         )
-        async with connected as cluster, Scraper.open() as scraper:
+        first_looks = Scraper.open(seconds=PASS_SECONDS, in_flight=PASS_IN_FLIGHT)
+        async with connected as cluster, Scraper.open() as scraper, first_looks as first:
             handlers.register(registry, queue, watched, echoes=cluster.echoes)
-            drafting = Drafting(scraper, window=settings.acceptance_window, clock=time.monotonic, changed=queue.add)
+            drafting = Drafting(
+                scraper, first, window=settings.acceptance_window, clock=time.monotonic, changed=queue.add
+            )
             reconciler = Reconciler(
                 cluster=cluster,
                 sources=Sources(

@@ -16,12 +16,16 @@ import aiohttp
 
 from .core.acceptance import PREFIX
 
+#: For one pod. A pass waits for less: a few that don't answer are not to keep it, and the loop looks again.
 SECONDS = 5.0
+PASS_SECONDS = 2.0
 MAX_BYTES = 8 * 1024 * 1024
 #: Of what is kept, and of a line of it: an engine says a few hundred bytes for each position.
 MAX_KEPT_BYTES = 256 * 1024
 MAX_LINE_BYTES = 16 * 1024
-IN_FLIGHT = 32
+#: Pods that are read at once: those that the loop reads, and those that passes do.
+IN_FLIGHT = 96
+PASS_IN_FLIGHT = 32
 
 _LINE = re.compile(rf"^{PREFIX}.*".encode(), re.MULTILINE)
 
@@ -33,16 +37,20 @@ class MetricsUnreachable(Exception):
 class Scraper:
     """Made by ``open``."""
 
-    def __init__(self, session: aiohttp.ClientSession) -> None:
+    def __init__(self, session: aiohttp.ClientSession, in_flight: int) -> None:
         self._session = session
-        self._slots = asyncio.Semaphore(IN_FLIGHT)
+        self._slots = asyncio.Semaphore(in_flight)
 
     @classmethod
     @asynccontextmanager
-    async def open(cls) -> AsyncIterator[Self]:
-        timeout = aiohttp.ClientTimeout(total=SECONDS)
-        async with aiohttp.ClientSession(timeout=timeout, cookie_jar=aiohttp.DummyCookieJar()) as session:
-            yield cls(session)
+    async def open(cls, *, seconds: float = SECONDS, in_flight: int = IN_FLIGHT) -> AsyncIterator[Self]:
+        """``seconds`` are for one pod, from when it has its turn; ``in_flight`` have it at once."""
+        async with aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=in_flight),
+            timeout=aiohttp.ClientTimeout(total=seconds),
+            cookie_jar=aiohttp.DummyCookieJar(),
+        ) as session:
+            yield cls(session, in_flight)
 
     async def metrics(self, address: str, port: int) -> str:
         """The lines at ``/metrics`` of a pod's address that tell of drafts.

@@ -25,6 +25,8 @@ from tests.support.world import DRAFT, VERIFIER, files
 from tools import testhub
 
 RESOURCES, REPOSITORIES, WORKERS = 1000, 9, 8
+NOBODY = cast("Scraper", None)
+"""There are no pods."""
 BROKEN = {**DRAFT, "speculators_config": {**DRAFT["speculators_config"], "proposal_methods": []}}
 
 
@@ -66,7 +68,7 @@ class Operator:
             cluster=cluster,
             sources=Sources(cluster, self.hub.read, memory.jobs, self.settings),
             fetches=Fetches(cluster, memory.jobs, self.settings),
-            drafting=Drafting(cast("Scraper", None), window=300, clock=self.clock, changed=lambda _: None),
+            drafting=Drafting(NOBODY, NOBODY, window=300, clock=self.clock, changed=lambda _: None),
             pods=lambda _: set(),
             changed=lambda _: None,
             gone=lambda _: None,

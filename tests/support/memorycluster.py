@@ -6,6 +6,7 @@ There are no controllers, no defaults and no validation; what those make of our 
 from __future__ import annotations
 
 import copy
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from speculator_operator import api
@@ -54,11 +55,11 @@ class MemoryCluster:
         if kind in self.failing:
             raise self.failing[kind]
         self._version += 1
-        made = copy.deepcopy(manifest)
+        made, live = copy.deepcopy(manifest), self.objects.get((kind, metadata["namespace"], metadata["name"]))
         made["metadata"] |= {
             "uid": f"{kind}-{metadata['name']}",
             "resourceVersion": str(self._version),
-            "creationTimestamp": "2026-01-01T00:00:00Z",
+            "creationTimestamp": live["metadata"]["creationTimestamp"] if live else _second(self._version),
             "generation": 1,
             "managedFields": [{"manager": MANAGER, "operation": "Apply", "fieldsV1": _fields(manifest)}],
         }
@@ -104,6 +105,11 @@ class MemoryCluster:
             },
             "status": {"containerStatuses": [{"name": CONTAINER, "ready": False, "state": state}]},
         }
+
+
+def _second(number: int) -> str:
+    """So many seconds after the cluster was made."""
+    return f"{datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=number):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def _fields(value: Any) -> dict[str, Any]:

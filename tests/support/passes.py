@@ -53,12 +53,13 @@ class Passes:
     def operator(self, **settings: Any) -> Reconciler:
         """A new one, which knows nothing of what the one before it did."""
         cluster = cast("Cluster", self.cluster)
+        nobody = cast("Any", Unwatched())
         configured = Settings(**{"reread_interval": AGAIN, **settings})
         return Reconciler(
             cluster=cluster,
             sources=Sources(cluster, self.read, self.cluster.jobs, configured),
             fetches=Fetches(cluster, self.cluster.jobs, configured),
-            drafting=Drafting(cast("Any", Unwatched()), window=300, clock=lambda: self.now, changed=lambda _: None),
+            drafting=Drafting(nobody, nobody, window=300, clock=lambda: self.now, changed=lambda _: None),
             pods=self.watched.pods,
             changed=self.woken.append,
             gone=self.watched.gone,

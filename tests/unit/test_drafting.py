@@ -54,11 +54,19 @@ class SlowAtFirst(Metrics):
 
 
 class World:
-    def __init__(self, metrics: Metrics | None = None) -> None:
+    """``first`` is what passes read by, where that isn't what the loop does."""
+
+    def __init__(self, metrics: Metrics | None = None, first: Metrics | None = None) -> None:
         self.metrics = metrics or Metrics()
         self.now = 1000.0
         self.woken: list[Key] = []
-        self.drafting = Drafting(self.metrics, window=WINDOW, clock=lambda: self.now, changed=self.woken.append)
+        self.drafting = Drafting(
+            self.metrics,
+            first or self.metrics,
+            window=WINDOW,
+            clock=lambda: self.now,
+            changed=self.woken.append,
+        )
 
     async def read_again(self, seconds: float) -> list[Key]:
         """Lets so much time pass, and everything be read once more. Returns whom it woke."""
@@ -103,6 +111,19 @@ async def test_the_loop_leaves_an_engine_alone_that_a_pass_reads() -> None:
     assert slow.reads == 2
 
 
+async def test_a_pass_does_not_wait_behind_the_loop() -> None:
+    slow, first = SlowAtFirst(), Metrics()
+    world = World(slow, first)
+    slow.engines = first.engines = {"ip-a": (5, 0), "ip-b": (7, 0)}
+    await world.drafting.look(KEY, [pod("a")])
+    loop = asyncio.create_task(world.drafting.look_again())
+    await slow.asked.wait()
+    (seen,) = await world.drafting.look(("n", "b"), [pod("b")])
+    assert (seen.drafts, loop.done()) == (7, False)
+    slow.answers.set()
+    await loop
+
+
 async def test_the_loop_wakes_a_resource_only_when_it_would_say_something_else(world: World) -> None:
     world.metrics.engines = {"ip-a": (5, 0)}
     await world.drafting.look(KEY, [pod("a")])
@@ -128,10 +149,10 @@ async def test_counts_that_can_not_be_true_are_told_of_as_metrics_that_can_not_b
 async def test_the_canary_is_not_acceptance_and_traffic_is(world: World) -> None:
     world.metrics.engines = {"ip-a": (15, 0)}
     await world.drafting.look(KEY, [pod("a")])
-    assert world.drafting.acceptance(KEY, None) is None
+    assert world.drafting.acceptance(KEY, "r1", None) is None
     world.metrics.engines = {"ip-a": (25, 30)}
     assert await world.read_again(15) == [KEY]
-    said = world.drafting.acceptance(KEY, None)
+    said = world.drafting.acceptance(KEY, "r1", None)
     assert said is not None
     assert (said["drafts"], said["rate"], said["length"]) == (10, "1.00", "4.00")
 
@@ -141,17 +162,17 @@ async def test_the_rate_is_said_again_when_it_moves_and_not_too_often(world: Wor
     await world.drafting.look(KEY, [pod("a")])
     world.metrics.engines = {"ip-a": (100, 150)}
     await world.read_again(15)
-    first = world.drafting.acceptance(KEY, None)
+    first = world.drafting.acceptance(KEY, "r1", None)
     assert first is not None
     assert first["rate"] == "0.50"
 
     world.metrics.engines = {"ip-a": (200, 310)}
     assert await world.read_again(WRITE_SECONDS) == []
-    assert world.drafting.acceptance(KEY, first) == first
+    assert world.drafting.acceptance(KEY, "r1", first) == first
 
     world.metrics.engines = {"ip-a": (300, 600)}
     assert await world.read_again(15) == [KEY]
-    second = world.drafting.acceptance(KEY, first)
+    second = world.drafting.acceptance(KEY, "r1", first)
     assert second is not None
     assert float(second["rate"]) >= 0.55
     world.metrics.engines = {"ip-a": (400, 600)}
@@ -164,10 +185,10 @@ async def test_after_a_restart_the_old_value_stands_until_a_window_is_full(world
     await world.drafting.look(KEY, [pod("a")])
     world.metrics.engines = {"ip-a": (110, 30)}
     await world.read_again(15)
-    assert world.drafting.acceptance(KEY, old) == old
+    assert world.drafting.acceptance(KEY, "r1", old) == old
     world.metrics.engines = {"ip-a": (120, 60)}
     await world.read_again(WINDOW)
-    new = world.drafting.acceptance(KEY, old)
+    new = world.drafting.acceptance(KEY, "r1", old)
     assert new is not None
     assert new["rate"] == "1.00"
 
@@ -175,20 +196,30 @@ async def test_after_a_restart_the_old_value_stands_until_a_window_is_full(world
 async def test_after_a_restart_a_rate_that_holds_wakes_nobody(world: World) -> None:
     world.metrics.engines = {"ip-a": (10, 15)}
     await world.drafting.look(KEY, [pod("a")])
-    world.drafting.acceptance(KEY, {"rate": "0.50", "pods": 1})
+    world.drafting.acceptance(KEY, "r1", {"rate": "0.50", "pods": 1})
     for reading in range(2, 42):
         world.metrics.engines = {"ip-a": (10 * reading, 15 * reading)}
         assert await world.read_again(WINDOW / 20) == []
 
 
-async def test_what_was_said_of_another_revision_is_dropped(world: World) -> None:
-    world.metrics.engines = {"ip-a": (0, 0)}
-    await world.drafting.look(KEY, [pod("a")])
-    world.metrics.engines = {"ip-a": (10, 15)}
+async def test_what_is_said_of_a_revision_is_of_its_own_pods(world: World) -> None:
+    world.metrics.engines = {"ip-a": (0, 0), "ip-b": (0, 0)}
+    pods = [pod("a"), replace(pod("b"), revision="r2")]
+    await world.drafting.look(KEY, pods[:1])
+    world.metrics.engines["ip-a"] = (10, 15)
     await world.read_again(15)
-    assert world.drafting.acceptance(KEY, None) is not None
-    await world.drafting.look(KEY, [])
-    assert world.drafting.acceptance(KEY, None) is None
+    old = world.drafting.acceptance(KEY, "r1", None)
+    assert old is not None
+    assert world.drafting.acceptance(KEY, "r2", None) is None, "its pods aren't there yet"
+    assert await world.read_again(15) == [], "what older pods draft is no news"
+
+    await world.drafting.look(KEY, pods)
+    world.metrics.engines = {"ip-a": (100, 300), "ip-b": (10, 30)}
+    assert await world.read_again(15) == [KEY]
+    new = world.drafting.acceptance(KEY, "r2", None)
+    assert new is not None
+    assert [(it["pods"], it["rate"]) for it in (old, new)] == [(1, "0.50"), (1, "1.00")]
+    assert world.drafting.drafted(KEY).window.drafts == 110, "metrics tell of all of a resource's pods"
 
 
 async def test_pods_that_go_are_forgotten(world: World) -> None:
@@ -199,7 +230,7 @@ async def test_pods_that_go_are_forgotten(world: World) -> None:
     await world.read_again(15)
     assert world.metrics.reads == reads + 1
     world.drafting.gone(KEY)
-    assert world.drafting.acceptance(KEY, None) is None
+    assert world.drafting.acceptance(KEY, "r1", None) is None
 
 
 async def test_what_is_counted_for_metrics_outlives_pods_and_resets_but_not_the_resource(world: World) -> None:

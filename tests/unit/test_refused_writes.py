@@ -172,6 +172,32 @@ async def test_the_pins_of_what_runs_are_kept_however_often_the_spec_is_edited(w
     assert len(revisions(world)) == HISTORY + 1
 
 
+async def test_refreshes_leave_no_more_pins_than_edits_do(world: Passes) -> None:
+    await world.reconcile()
+    for number in range(HISTORY + 5):
+        world.body["metadata"]["annotations"] = {api.REFRESH_ANNOTATION: str(number)}
+        await world.reconcile()
+    assert world.body["metadata"]["generation"] == 1
+    assert len(revisions(world)) == HISTORY
+
+
+async def test_a_pin_that_is_gone_back_to_counts_from_then(world: Passes) -> None:
+    await world.reconcile()
+    (first,) = revisions(world)
+    before = dict(world.body["spec"])
+    for seed in range(HISTORY - 1):
+        world.change(engine={"args": [f"--seed={seed}"]})
+        await world.reconcile()
+    world.change(**before)
+    del world.body["spec"]["engine"]
+    await world.reconcile()
+    assert template(world) == first
+    for seed in (100, 101):
+        world.change(engine={"args": [f"--seed={seed}"]})
+        await world.reconcile()
+    assert first in revisions(world)
+
+
 def pod_of(revision: str) -> dict[str, Any]:
     """One of the Deployment's pods, from before a rollout."""
     labels = {api.NAME_LABEL: inputs.NAME, api.REVISION_LABEL: revision.rpartition("-")[2], "pod-template-hash": "x"}

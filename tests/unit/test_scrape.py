@@ -11,7 +11,6 @@ from contextlib import asynccontextmanager
 import pytest
 from aiohttp import web
 
-from speculator_operator import scrape
 from speculator_operator.core.acceptance import PREFIX
 from speculator_operator.scrape import MAX_BYTES, MAX_KEPT_BYTES, MAX_LINE_BYTES, MetricsUnreachable, Scraper
 
@@ -152,18 +151,17 @@ async def test_nobody_listens(scraper: Scraper, unused_tcp_port: int) -> None:
         await scraper.metrics("127.0.0.1", unused_tcp_port)
 
 
-async def test_a_pod_that_never_answers_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_pod_that_never_answers_is_given_up() -> None:
     async def handler(_: web.Request) -> web.Response:
         await asyncio.Event().wait()
         return web.Response()
 
-    monkeypatch.setattr(scrape, "SECONDS", 0.2)
-    async with pod(handler) as port, Scraper.open() as impatient:
+    async with pod(handler) as port, Scraper.open(seconds=0.2) as impatient:
         with pytest.raises(MetricsUnreachable, match="Timeout"):
             await impatient.metrics("127.0.0.1", port)
 
 
-async def test_no_more_pods_are_read_at_once_than_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_no_more_pods_are_read_at_once_than_is_bounded() -> None:
     at_once, most, full = 0, 0, asyncio.Event()
 
     async def handler(_: web.Request) -> web.Response:
@@ -176,14 +174,13 @@ async def test_no_more_pods_are_read_at_once_than_is_bounded(monkeypatch: pytest
         at_once -= 1
         return web.Response(text=LINE)
 
-    monkeypatch.setattr(scrape, "IN_FLIGHT", 3)
-    async with pod(handler) as port, Scraper.open() as bounded:
+    async with pod(handler) as port, Scraper.open(in_flight=3) as bounded:
         texts = await asyncio.gather(*(bounded.metrics("127.0.0.1", port) for _ in range(12)))
     assert texts == [f"{LINE}\n"] * 12
     assert most == 3
 
 
-async def test_waiting_for_a_turn_does_not_use_up_the_time_to_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_waiting_for_a_turn_does_not_use_up_the_time_to_answer() -> None:
     """A pod that never answers must not make those behind it look unreachable."""
     asked = itertools.count()
 
@@ -192,9 +189,7 @@ async def test_waiting_for_a_turn_does_not_use_up_the_time_to_answer(monkeypatch
             await asyncio.Event().wait()
         return web.Response(text=LINE)
 
-    monkeypatch.setattr(scrape, "IN_FLIGHT", 1)
-    monkeypatch.setattr(scrape, "SECONDS", 1.5)
-    async with pod(handler) as port, Scraper.open() as bounded:
+    async with pod(handler) as port, Scraper.open(in_flight=1, seconds=1.5) as bounded:
         answers = await asyncio.gather(*(bounded.metrics("127.0.0.1", port) for _ in range(2)), return_exceptions=True)
     assert isinstance(answers[0], MetricsUnreachable)
     assert answers[1] == f"{LINE}\n"
