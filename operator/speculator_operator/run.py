@@ -10,19 +10,15 @@ import secrets
 import signal
 import socket
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
 from typing import NoReturn
 
 import kopf
 
 from . import api, handlers, metrics
 from .cluster import Cluster, ClusterError
-from .core import health as checks
-from .core.health import Check
 from .core.lease import Terms
-from .core.metrics import Drafted, Known
 from .drafting import Drafting
 from .election import Election, LeaseLost
 from .fetches import Fetches
@@ -31,6 +27,7 @@ from .health import serving
 from .hub import Hub
 from .kubeconfig import own_namespace
 from .reconciler import Reconciler
+from .replica import Lead, Replica
 from .scrape import PASS_IN_FLIGHT, PASS_SECONDS, Scraper
 from .settings import SettingInvalid, Settings, variable
 from .sources import Sources
@@ -39,14 +36,10 @@ from .workqueue import Key, WorkQueue
 
 #: Between looks for what has to be there before anything can be watched.
 WAIT_SECONDS = 5.0
-#: No pass takes so long: each of its requests is bounded, and so is how long it waits for models.
-STUCK_SECONDS = 600.0
 #: What passes wait for watches when this replica begins to lead.
 LISTEN_SECONDS = 30.0
 #: From being told to end until the process does, whatever still holds it up.
 END_SECONDS = 10.0
-#: Whether the API server answers is asked at most so often, and for so long.
-REACH_EVERY_SECONDS, REACH_SECONDS = 5.0, 2.0
 #: Requests at a time of what must not wait for passes: the lease, and whether the API server answers.
 APART_IN_FLIGHT = 4
 MINIMUM_VERSION = (1, 30)
@@ -71,11 +64,12 @@ async def run(settings: Settings, namespaces: Collection[str]) -> None:
     _listen(ending)
     async with AsyncExitStack() as stack:
         apart = await stack.enter_async_context(Cluster.connect(in_flight=APART_IN_FLIGHT))
-        process = _Process(settings, namespaces, apart, ending)
-        stack.enter_context(metrics.collecting(leads=process.leads, resources=process.resources))
+        replica = Replica(apart, _election(settings, apart) if settings.leader_election else None)
+        stack.enter_context(metrics.collecting(leads=replica.leads, resources=replica.resources))
         if settings.http_port:
-            await stack.enter_async_context(serving(settings.http_port, live=process.live, ready=process.ready))
-        working, waiting = asyncio.create_task(process.work()), asyncio.create_task(ending.wait())
+            await stack.enter_async_context(serving(settings.http_port, live=replica.live, ready=replica.ready))
+        working = asyncio.create_task(_work(settings, namespaces, replica, apart, ending))
+        waiting = asyncio.create_task(ending.wait())
         await asyncio.wait({working, waiting}, return_when=asyncio.FIRST_COMPLETED)
         if ending.is_set():
             log.info("Told to end")
@@ -100,193 +94,101 @@ def _leave(why: object) -> NoReturn:
     os._exit(EXIT_LOST)
 
 
-@dataclass(frozen=True)
-class _Lead:
-    """What there is while this replica leads."""
+async def _work(
+    settings: Settings, namespaces: Collection[str], replica: Replica, apart: Cluster, ending: asyncio.Event
+) -> NoReturn:
+    """All that a replica does, until it is cancelled."""
+    await _fit(apart)
+    await _definition(apart)
+    replica.begun = True
+    if replica.election:
+        await replica.election.acquire()
+    await _lead(settings, namespaces, replica, ending)
 
-    queue: WorkQueue[Key]
-    watches: Watches
-    reconciler: Reconciler
 
-
-class _Process:
-    """One replica. ``apart`` is a connection of its own, for what must not wait for passes."""
-
-    def __init__(self, settings: Settings, namespaces: Collection[str], apart: Cluster, ending: asyncio.Event) -> None:
-        self._settings = settings
-        self._namespaces = namespaces
-        self._apart = apart
-        self._ending = ending
-        self._election = _election(settings, apart) if settings.leader_election else None
-        self._may_lead = False
-        self._lead: _Lead | None = None
-        self._reach: Check | None = None
-        self._reached = 0.0
-        self._reaching = asyncio.Lock()
-
-    async def work(self) -> NoReturn:
-        """All that this replica does, until it is cancelled."""
-        await self._fit()
-        await self._definition()
-        self._may_lead = True
-        if self._election:
-            await self._election.acquire()
-        await self._work()
-
-    def leads(self) -> bool:
-        return self._lead is not None
-
-    def resources(self) -> Mapping[Key, tuple[Known, Drafted]]:
-        return self._lead.reconciler.known() if self._lead else {}
-
-    async def live(self) -> list[Check]:
-        """Whether this process works as it should. Where it doesn't, starting anew helps."""
-        now = time.monotonic()
-        found = [Check("the event loop answers")]
-        election, lead = self._election, self._lead
-        if lead:
-            running = {"/".join(key): began for key, began in lead.queue.running.items()}
-            watches = lead.watches
-            found += [
-                checks.passes_end(running, now, STUCK_SECONDS),
-                checks.queue_moves(lead.queue.waiting, lead.queue.moved, now, STUCK_SECONDS),
-                checks.each_asked(
-                    f"each watch asks anew within {handlers.DEAD_SECONDS:g} s",
-                    watches.asked,
-                    watches.begun,
-                    now,
-                    handlers.DEAD_SECONDS,
-                ),
-            ]
-        if election and lead:
-            found.append(checks.renewed(now - (election.renewed or now), election.terms.deadline))
-        elif election and self._may_lead:
-            found.append(checks.looked(now - election.looked, 4 * election.terms.attempt))
-        return found
-
-    async def ready(self) -> list[Check]:
-        """Whether this replica does its part: it leads and sees everything, or it stands by."""
-        now = time.monotonic()
-        found = [await self._reachable()]
-        if lead := self._lead:
-            watches = lead.watches
-            found += [
-                Check("this replica leads"),
-                checks.each_listed(watches.answered),
-                checks.each_asked(
-                    f"each watch was answered within {handlers.DEAD_SECONDS:g} s",
-                    watches.answered,
-                    watches.begun,
-                    now,
-                    handlers.DEAD_SECONDS,
-                ),
-            ]
-        elif self._election and self._may_lead:
-            found.append(Check(f"this replica stands by for {self._election.leader or 'nobody'}"))
-        else:
-            found.append(Check("this replica has begun", "it waits for the API server and the resource's definition"))
-        return found
-
-    async def _reachable(self) -> Check:
-        async with self._reaching:
-            now = time.monotonic()
-            if self._reach is None or now - self._reached > REACH_EVERY_SECONDS:
-                self._reach, self._reached = await self._ask(), now
-            return self._reach
-
-    async def _ask(self) -> Check:
-        what = f"the API server answers, and serves {api.KIND}"
+async def _fit(apart: Cluster) -> None:
+    """Waits for the API server, and looks whether it is one that this operator can work with."""
+    while True:
         try:
-            async with asyncio.timeout(REACH_SECONDS):
-                served = await self._apart.serves_resource()
-        except TimeoutError:
-            return Check(what, f"no answer within {REACH_SECONDS:g} s")
+            found = await apart.version()
         except ClusterError as error:
-            return Check(what, str(error))
-        return Check(what, "" if served else "its definition is not installed")
-
-    async def _fit(self) -> None:
-        """Waits for the API server, and looks whether it is one that this operator can work with."""
-        while True:
-            try:
-                found = await self._apart.version()
-            except ClusterError as error:
-                log.warning("%s", error)
-                await asyncio.sleep(WAIT_SECONDS)
-                continue
-            if found < MINIMUM_VERSION:
-                raise ClusterTooOld(
-                    f"This cluster is Kubernetes {found[0]}.{found[1]}; the operator needs "
-                    f"{MINIMUM_VERSION[0]}.{MINIMUM_VERSION[1]} or newer: upgrade the cluster"
-                )
-            return
-
-    async def _definition(self) -> None:
-        """Waits until the resource is known to the cluster: a watch of what isn't would be silent for ever."""
-        while True:
-            try:
-                if await self._apart.serves_resource():
-                    return
-                log.warning("The cluster knows no %s: install it with kubectl apply --server-side -f crds/", api.KIND)
-            except ClusterError as error:
-                log.warning("%s", error)
+            log.warning("%s", error)
             await asyncio.sleep(WAIT_SECONDS)
+            continue
+        if found < MINIMUM_VERSION:
+            raise ClusterTooOld(
+                f"This cluster is Kubernetes {found[0]}.{found[1]}; the operator needs "
+                f"{MINIMUM_VERSION[0]}.{MINIMUM_VERSION[1]} or newer: upgrade the cluster"
+            )
+        return
 
-    async def _work(self) -> NoReturn:
-        settings, election = self._settings, self._election
-        queue: WorkQueue[Key] = WorkQueue()
-        watched = Watched()
-        watches = Watches(handlers.watched_by(self._namespaces), time.monotonic)
-        registry = kopf.OperatorRegistry()
-        connected = Cluster.connect(
-            in_flight=settings.requests_in_flight,
-            may_write=(lambda: election.remaining() > 0) if election else (lambda: True),
+
+async def _definition(apart: Cluster) -> None:
+    """Waits until the resource is known to the cluster: a watch of what isn't would be silent for ever."""
+    while True:
+        try:
+            if await apart.serves_resource():
+                return
+            log.warning("The cluster knows no %s: install it with kubectl apply --server-side -f crds/", api.KIND)
+        except ClusterError as error:
+            log.warning("%s", error)
+        await asyncio.sleep(WAIT_SECONDS)
+
+
+async def _lead(settings: Settings, namespaces: Collection[str], replica: Replica, ending: asyncio.Event) -> NoReturn:
+    """Works until it is cancelled, or may not any more."""
+    election = replica.election
+    queue: WorkQueue[Key] = WorkQueue()
+    watched = Watched()
+    watches = Watches(handlers.watched_by(namespaces), time.monotonic)
+    registry = kopf.OperatorRegistry()
+    connected = Cluster.connect(
+        in_flight=settings.requests_in_flight,
+        may_write=(lambda: election.remaining() > 0) if election else (lambda: True),
+    )
+    first_looks = Scraper.open(seconds=PASS_SECONDS, in_flight=PASS_IN_FLIGHT)
+    async with connected as cluster, Scraper.open() as scraper, first_looks as first:
+        handlers.register(registry, queue, watched, echoes=cluster.echoes)
+        drafting = Drafting(scraper, first, window=settings.acceptance_window, clock=time.monotonic, changed=queue.add)
+        reconciler = Reconciler(
+            cluster=cluster,
+            sources=Sources(
+                cluster, Hub(settings.hf_endpoint, timeout=settings.hub_timeout).read, watched.jobs, settings
+            ),
+            fetches=Fetches(cluster, watched.jobs, settings),
+            drafting=drafting,
+            pods=watched.pods,
+            changed=queue.add,
+            gone=watched.gone,
+            settings=settings,
+            clock=time.monotonic,
         )
-        first_looks = Scraper.open(seconds=PASS_SECONDS, in_flight=PASS_IN_FLIGHT)
-        async with connected as cluster, Scraper.open() as scraper, first_looks as first:
-            handlers.register(registry, queue, watched, echoes=cluster.echoes)
-            drafting = Drafting(
-                scraper, first, window=settings.acceptance_window, clock=time.monotonic, changed=queue.add
-            )
-            reconciler = Reconciler(
-                cluster=cluster,
-                sources=Sources(
-                    cluster, Hub(settings.hf_endpoint, timeout=settings.hub_timeout).read, watched.jobs, settings
-                ),
-                fetches=Fetches(cluster, watched.jobs, settings),
-                drafting=drafting,
-                pods=watched.pods,
-                changed=queue.add,
-                gone=watched.gone,
-                settings=settings,
-                clock=time.monotonic,
-            )
-            self._lead = _Lead(queue, watches, reconciler)
-            working = [
-                asyncio.create_task(_passes(queue, reconciler, settings.workers, watches)),
-                asyncio.create_task(drafting.watch(settings.scrape_interval)),
-                asyncio.create_task(handlers.resync(queue, watched, settings.resync_interval)),
-                *([asyncio.create_task(election.hold())] if election else []),
-            ]
-            watching = asyncio.create_task(
-                handlers.watch(registry, self._namespaces, watches, begun=functools.partial(_listen, self._ending))
-            )
-            try:
-                # None of them ends by itself but kopf, when it gives a watch up (the definition was deleted, a
-                # credential refused). A new process, which begins with a list of everything, is the way back.
-                done, _ = await asyncio.wait([watching, *working], return_when=asyncio.FIRST_COMPLETED)
-                for task in done:
-                    task.result()
-            except LeaseLost as lost:
-                _leave(lost)
-            finally:
-                if election:
-                    election.close()
-                await _cancel(*working)
-                if election:
-                    await election.release()
-                await _cancel(watching)
-            raise RuntimeError("The watches have ended by themselves")
+        replica.lead = Lead(queue, watches, reconciler)
+        working = [
+            asyncio.create_task(_passes(queue, reconciler, settings.workers, watches)),
+            asyncio.create_task(drafting.watch(settings.scrape_interval)),
+            asyncio.create_task(handlers.resync(queue, watched, settings.resync_interval)),
+            *([asyncio.create_task(election.hold())] if election else []),
+        ]
+        watching = asyncio.create_task(
+            handlers.watch(registry, namespaces, watches, begun=functools.partial(_listen, ending))
+        )
+        try:
+            # None of them ends by itself but kopf, when it gives a watch up (the definition was deleted, a
+            # credential refused). A new process, which begins with a list of everything, is the way back.
+            done, _ = await asyncio.wait([watching, *working], return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        except LeaseLost as lost:
+            _leave(lost)
+        finally:
+            if election:
+                election.close()
+            await _cancel(*working)
+            if election:
+                await election.release()
+            await _cancel(watching)
+        raise RuntimeError("The watches have ended by themselves")
 
 
 async def _passes(queue: WorkQueue[Key], reconciler: Reconciler, workers: int, watches: Watches) -> None:

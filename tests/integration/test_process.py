@@ -89,9 +89,9 @@ def test_a_converged_operator_says_what_its_resources_are(world: World) -> None:
 def test_a_pass_that_hangs_is_a_reason_to_start_anew(world: World) -> None:
     hung = """
 import asyncio
-from speculator_operator import run
+from speculator_operator import replica
 from speculator_operator.reconciler import Reconciler
-run.STUCK_SECONDS = 1
+replica.STUCK_SECONDS = 1
 async def hang(self, key):
     await asyncio.Event().wait()
 Reconciler.reconcile = hang
@@ -136,7 +136,7 @@ watching.continuous_watch = silently
 
 
 def test_an_api_server_that_is_away_is_no_reason_to_start_anew(world: World, proxy: ApiProxy) -> None:
-    patch = "from speculator_operator import run\nrun.REACH_EVERY_SECONDS = 0"
+    patch = "from speculator_operator import replica\nreplica.REACH_EVERY_SECONDS = 0"
     with world.operator(server=proxy.url, http_port=free_port(), patch=patch) as operator:
         eventually(lambda: operator.ask("/readyz")[0] == 200)
         proxy.unavailable(60)
