@@ -50,10 +50,6 @@ class Election:
         """When this replica last looked at the lease, with or without an answer."""
 
     @property
-    def leads(self) -> bool:
-        return self._renewed is not None and not self._closed
-
-    @property
     def renewed(self) -> float | None:
         """When the renewal that succeeded last was begun; None for a replica that hasn't led yet."""
         return self._renewed

@@ -149,31 +149,61 @@ def deployment(resource: api.SpeculatorDeployment, template: Manifest) -> Manife
 
 
 def pod_template(resource: api.SpeculatorDeployment, resolved: Resolved, settings: Settings) -> Manifest:
-    """The pods: the engine in a Restricted container, not ready before it has proven itself.
-
-    The startup probe fails while the model is downloaded and loaded, which may take ``startupSeconds``; a proof that
-    fails ends the container by itself (``proof_probe``), so the tries of the proof come on top.
-    """
+    """The pods: the engine in a Restricted container, not ready before it has proven itself."""
     spec = resource.spec
     pod = spec.template.spec
     models = {"verifier": resolved.verifier, "draft": resolved.draft}
     folders = pod_models.in_folders(models, spec.cache)
     fetching = _fetching(resource, folders, models, settings)
     from_hub = any(identity and role not in folders for role, identity in models.items())
+    typed = pod.model_dump(mode="json", by_alias=True, exclude_defaults=True, exclude_none=True)
+    if fetching:
+        typed["imagePullSecrets"] = pod_models.resolver_pull_secrets(pod, settings)
+    if spec.accelerator.product:
+        typed["nodeSelector"] = {**typed.get("nodeSelector", {}), api.PRODUCT_LABEL: spec.accelerator.product}
+    template = spec.template.metadata
+    labels = {**template.labels, **object_labels(resource.name), api.REVISION_LABEL: input_hash(resource)}
+    annotations = {**template.annotations, "kubectl.kubernetes.io/default-container": CONTAINER}
+    environment = _environment(resource, resolved, settings, from_hub=from_hub)
+    return {
+        "metadata": {"labels": labels, "annotations": annotations},
+        "spec": {
+            **_as_kept(typed),
+            "terminationGracePeriodSeconds": pod.termination_grace_period_seconds,
+            **UNPRIVILEGED,
+            **({"initContainers": fetching} if fetching else {}),
+            "containers": [_engine(spec, resolved, environment, pod_models.mounts(folders))],
+            "volumes": [
+                {"name": "home", "emptyDir": {}},
+                {"name": "tmp", "emptyDir": {}},
+                {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": SHM_SIZE}},
+                *pod_models.volumes(folders),
+            ],
+        },
+    }
+
+
+def _engine(
+    spec: api.SpeculatorDeploymentSpec,
+    resolved: Resolved,
+    environment: list[Manifest],
+    mounts: list[Manifest],
+) -> Manifest:
+    """The container.
+
+    The startup probe fails while the model is downloaded and loaded, which may take ``startupSeconds``; a proof that
+    fails ends the container by itself (``proof_probe``), so the tries of the proof come on top.
+    """
+    mode, port = _PROBE_MODES[api.Verification(resolved.verification)], str(resolved.port)
+    probe = ["python3", "-c", inspect.getsource(proof_probe), mode, port]
     http = {"path": "/health", "port": "http"}
-    probe = [
-        "python3",
-        "-c",
-        inspect.getsource(proof_probe),
-        _PROBE_MODES[api.Verification(resolved.verification)],
-        str(resolved.port),
-    ]
-    container: Manifest = {
+    drains = spec.template.spec.termination_grace_period_seconds > ENDPOINT_LAG_SECONDS + EXIT_SECONDS
+    return {
         "name": CONTAINER,
         "image": resolved.image,
         "command": [escaped(text) for text in resolved.command[:3]],
         "args": [escaped(text) for text in resolved.command[3:]],
-        "env": _environment(resource, resolved, settings, from_hub=from_hub),
+        "env": environment,
         "ports": [{"name": "http", "containerPort": resolved.port, "protocol": "TCP"}],
         "resources": _resources(spec, resolved.tensor * resolved.pipeline),
         "securityContext": CONFINED,
@@ -190,37 +220,9 @@ def pod_template(resource: api.SpeculatorDeployment, resolved: Resolved, setting
             {"name": "home", "mountPath": HOME},
             {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - the container's own
             {"name": "shm", "mountPath": "/dev/shm"},  # noqa: S108 - ranks of a tensor parallel group meet here
-            *pod_models.mounts(folders),
+            *mounts,
         ],
-    }
-    if pod.termination_grace_period_seconds > ENDPOINT_LAG_SECONDS + EXIT_SECONDS:
-        container["lifecycle"] = {"preStop": {"sleep": {"seconds": ENDPOINT_LAG_SECONDS}}}
-    typed = pod.model_dump(mode="json", by_alias=True, exclude_defaults=True, exclude_none=True)
-    labels = {
-        **spec.template.metadata.labels,
-        **object_labels(resource.name),
-        api.REVISION_LABEL: input_hash(resource),
-    }
-    if fetching:
-        typed["imagePullSecrets"] = pod_models.resolver_pull_secrets(pod, settings)
-    if spec.accelerator.product:
-        typed["nodeSelector"] = {**typed.get("nodeSelector", {}), api.PRODUCT_LABEL: spec.accelerator.product}
-    annotations = {**spec.template.metadata.annotations, "kubectl.kubernetes.io/default-container": CONTAINER}
-    return {
-        "metadata": {"labels": labels, "annotations": annotations},
-        "spec": {
-            **_as_kept(typed),
-            "terminationGracePeriodSeconds": pod.termination_grace_period_seconds,
-            **UNPRIVILEGED,
-            **({"initContainers": fetching} if fetching else {}),
-            "containers": [container],
-            "volumes": [
-                {"name": "home", "emptyDir": {}},
-                {"name": "tmp", "emptyDir": {}},
-                {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": SHM_SIZE}},
-                *pod_models.volumes(folders),
-            ],
-        },
+        **({"lifecycle": {"preStop": {"sleep": {"seconds": ENDPOINT_LAG_SECONDS}}}} if drains else {}),
     }
 
 
