@@ -46,11 +46,6 @@ class WorkQueue(Generic[K]):
         self._failures: dict[K, int] = {}
 
     @property
-    def idle(self) -> bool:
-        """Whether no key waits for a pass now, and no pass runs. Keys that wait for a time don't count."""
-        return not self._since and not self._running
-
-    @property
     def running(self) -> Mapping[K, float]:
         """When the passes that run now began, in monotonic seconds."""
         return self._running
