@@ -289,7 +289,7 @@ def _speculative_config(
         overrides=overrides,
         tensor=request.serving.tensor,
         max_model_len=request.arguments.max_model_len
-        or context.default_length(models.verifier.config, engine_version=request.version),
+        or context.default_length(models.verifier.config, engine_version=request.version, flags=request.flags),
         version=request.version,
         verifier=None if models.verifier is _UNREAD else _identity(models.verifier),
         cache=spec.cache,

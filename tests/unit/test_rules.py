@@ -410,6 +410,13 @@ PHI3 = {
     "original_max_position_embeddings": 4096,
     "rope_scaling": {"type": "longrope"},
 }
+MISTRAL = {
+    "architectures": ["MistralForCausalLM"],
+    "model_type": "mistral",
+    "max_position_embeddings": 32768,
+    "sliding_window": 4096,
+}
+NO_WINDOW = {"--disable-sliding-window": "true"}
 QWEN3_5 = {
     "architectures": ["Qwen3_5MoeForConditionalGeneration"],
     "model_type": "qwen3_5_moe",
@@ -454,6 +461,12 @@ def judged(
             "spec.engine.args",
             {"verifier": PHI3, "max_model_len": 131073},
             id="more context than longrope scales to",
+        ),
+        pytest.param(
+            Reason.CONTEXT_TOO_LONG,
+            "spec.engine.args",
+            {"verifier": MISTRAL, "max_model_len": 4097, "flags": NO_WINDOW},
+            id="more context than the sliding window that is disabled",
         ),
         pytest.param(
             Reason.HIDDEN_SIZE_MISMATCH,
@@ -1266,10 +1279,32 @@ def test_how_long_requests_may_be_is_not_known_of_a_config_that_is_changed() -> 
             PHI3 | {"original_max_position_embeddings": None}, None, 131072, id="the model's, that before unsaid"
         ),
         pytest.param(PHI3 | {"rope_scaling": None}, None, 131072, id="the model's, without longrope"),
+        pytest.param(MISTRAL, None, 32768, id="the model's, beyond its sliding window"),
     ],
 )
 def test_how_long_requests_may_be(config: dict[str, Any], asked: int | None, length: int) -> None:
     assert served_length(config, asked, NOTHING, engine_version="0.32.0") == length
+
+
+@pytest.mark.parametrize(
+    ("config", "length"),
+    [
+        pytest.param(MISTRAL, 4096, id="its window's"),
+        pytest.param(MISTRAL | {"sliding_window": 65536}, 32768, id="its own, which is within the window"),
+        pytest.param(MISTRAL | {"sliding_window": None}, 32768, id="its own, where it has no window"),
+        pytest.param(
+            GEMMA3 | {"text_config": GEMMA3["text_config"] | {"sliding_window": 1024}},
+            1024,
+            id="its window's, whatever scales it",
+        ),
+        pytest.param(QWEN3_CONFIG | {"sliding_window": 4096}, 40960, id="its own, where the window isn't used"),
+        pytest.param(
+            QWEN3_CONFIG | {"sliding_window": 4096, "use_sliding_window": True}, 4096, id="its window's, which is used"
+        ),
+    ],
+)
+def test_how_long_requests_may_be_where_a_sliding_window_is_disabled(config: dict[str, Any], length: int) -> None:
+    assert served_length(config, None, NO_WINDOW, engine_version="0.32.0") == length
 
 
 def test_of_an_option_that_is_repeated_the_last_value_counts() -> None:

@@ -9,20 +9,23 @@ from collections.abc import Mapping
 from typing import Any
 
 from speculator_operator.core import releases
-from speculator_operator.core.model_config import Config, language_model, size, text
+from speculator_operator.core.model_config import NOTHING, Config, language_model, size, text
 
 _CHANGE_CONFIG = ("--hf-overrides", "--hf-config-path")
+_NO_WINDOW = "--disable-sliding-window"
 
 
-def context_length(model: Config, *, engine_version: str) -> int | None:
+def context_length(model: Config, *, engine_version: str, flags: Mapping[str, str] = NOTHING) -> int | None:
     """The longest context that an engine of the version lets a model have, by its config; None where that isn't plain.
 
-    Source: ``_get_and_verify_max_len`` in config/model.py. It applied yarn's factor to the original length until it
-    took the config's length as scaled (``yarn_is_scaled``); Gemma 3's it takes as scaled whatever the scaling is.
+    ``flags`` are the options that the model is served with; a draft has none of them. Source:
+    ``_get_and_verify_max_len`` in config/model.py. It applied yarn's factor to the original length until it took the
+    config's length as scaled (``yarn_is_scaled``); Gemma 3's it takes as scaled whatever the scaling is. A model whose
+    sliding window is disabled is to see no further than that.
     """
     config = language_model(model)
     yarn_multiplies = not releases.available("behaviour", "yarn_is_scaled", engine_version)
-    length = size(config, "model_max_length", "max_position_embeddings")
+    length = size(config, "model_max_length") or _positions(config, flags)
     if length is None or "gemma3" in (text(config, "model_type") or text(model, "model_type")):
         return length
     scalings = _scalings(config)
@@ -33,7 +36,16 @@ def context_length(model: Config, *, engine_version: str) -> int | None:
     return max(known, default=length) if len(known) == len(lengths) else None
 
 
-def default_length(model: Config, *, engine_version: str) -> int | None:
+def _positions(config: Config, flags: Mapping[str, str]) -> int | None:
+    length, window = size(config, "max_position_embeddings"), size(config, "sliding_window")
+    # Source: the configs of Qwen models in Transformers, whose window counts only where it is switched on.
+    unused = not config.get("use_sliding_window", "qwen" not in text(config, "model_type"))
+    if length is None or window is None or unused or flags.get(_NO_WINDOW, "false") == "false":
+        return length
+    return min(length, window)
+
+
+def default_length(model: Config, *, engine_version: str, flags: Mapping[str, str] = NOTHING) -> int | None:
     """The length that an engine of the version serves a model with where it is told none; None where that isn't plain.
 
     Source: there, the same. With longrope it is the length before scaling, if that stands beside the others.
@@ -43,7 +55,7 @@ def default_length(model: Config, *, engine_version: str) -> int | None:
         original = size(config, "original_max_position_embeddings")
         if original is not None:
             return original
-    return context_length(model, engine_version=engine_version)
+    return context_length(model, engine_version=engine_version, flags=flags)
 
 
 def served_length(
@@ -53,7 +65,7 @@ def served_length(
     if max_model_len is None and config_changed_by(flags):
         return None
     if max_model_len is None and "--max-model-len" not in flags:
-        return default_length(verifier, engine_version=engine_version)
+        return default_length(verifier, engine_version=engine_version, flags=flags)
     return max_model_len
 
 

@@ -31,13 +31,16 @@ def context_too_long(case: Case) -> Iterator[Finding]:
     Source: ``_get_and_verify_max_len`` in config/model.py; its environment variable VLLM_ALLOW_LONG_MAX_MODEL_LEN
     makes it a warning there, too.
     """
-    limit = context_length(case.verifier.config, engine_version=case.engine_version)
+    whole = context_length(case.verifier.config, engine_version=case.engine_version)
+    limit = context_length(case.verifier.config, engine_version=case.engine_version, flags=case.flags)
     asked = case.max_model_len
     if limit is not None and asked is not None and asked > limit:
+        windowed = limit != whole
         yield (warning if case.allow_long_context else error)(
             Reason.CONTEXT_TOO_LONG,
-            f"--max-model-len is {min(asked, 10**15)}, and the verifier's context has {limit} tokens",
-            "ask for no more than that",
+            f"--max-model-len is {min(asked, 10**15)}, and the verifier's context has {limit} tokens"
+            + (", those of its sliding window, which is disabled" if windowed else ""),
+            "ask for no more than that" + (", or leave --disable-sliding-window out" if windowed else ""),
             "spec.engine.args",
         )
 
