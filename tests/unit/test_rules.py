@@ -354,6 +354,7 @@ RAW_EAGLE3 = {
     "vocab_size": 151936,
     "draft_vocab_size": 32000,
 }
+SHORT_EAGLE3 = RAW_EAGLE3 | {"max_position_embeddings": 2048}
 
 
 def by(method: str) -> dict[str, Any]:
@@ -467,6 +468,12 @@ def judged(
             "spec.engine.args",
             {"verifier": MISTRAL, "max_model_len": 4097, "flags": NO_WINDOW},
             id="more context than the sliding window that is disabled",
+        ),
+        pytest.param(
+            Reason.RECIPE_OVERRIDE_INVALID,
+            "spec.speculation.config.max_model_len",
+            {"method": "eagle3", "draft": SHORT_EAGLE3, "max_model_len": 8192, "speculative": {"max_model_len": 8192}},
+            id="a length that the draft is read with, beyond its own context",
         ),
         pytest.param(
             Reason.HIDDEN_SIZE_MISMATCH,
@@ -1002,6 +1009,17 @@ def test_what_a_later_engine_may_know_is_a_warning_only() -> None:
             Reason.DRAFT_CONTEXT_SHORT,
             {"method": "draft_model", "draft": PHI3},
             id="a draft that longrope could serve for longer than it does by default",
+        ),
+        pytest.param(
+            Reason.DRAFT_CONTEXT_SHORT,
+            {
+                "method": "eagle3",
+                "draft": SHORT_EAGLE3,
+                "max_model_len": 8192,
+                "speculative": {"max_model_len": 8192},
+                "allow_long_context": True,
+            },
+            id="a length that the draft is read with, beyond its own context and allowed to be",
         ),
         pytest.param(
             Reason.CONTEXT_TOO_LONG,

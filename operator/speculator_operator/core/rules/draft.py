@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from speculator_operator.api import Finding, Reason
 from speculator_operator.core import drafts, releases
+from speculator_operator.core.context import context_length
 from speculator_operator.core.model_config import Config, architecture, size, text
 from speculator_operator.core.rules.case import (
     GIVEN_DRAFT,
@@ -162,6 +163,24 @@ def vocabulary_mismatch(case: Case) -> Iterator[Finding]:
         yield error(Reason.VOCABULARY_MISMATCH, problem, _ANOTHER_VERIFIER, VERIFIER)
 
 
+def length_beyond_draft(case: Case) -> Iterator[Finding]:
+    """The length that drafting is asked for up to is within the draft's own context, too. Left out, it is the shorter
+    of both.
+
+    Source: ``SpeculativeConfig.__post_init__``, which reads the draft with it; ``_get_and_verify_max_len`` in
+    config/model.py, where VLLM_ALLOW_LONG_MAX_MODEL_LEN makes it a warning.
+    """
+    asked = size(case.speculative, "max_model_len")
+    limit = context_length(case.layer, engine_version=case.engine_version)
+    if asked and limit and asked > limit and not case.allow_long_context:
+        yield error(
+            Reason.RECIPE_OVERRIDE_INVALID,
+            f"max_model_len is {asked}, and the draft's own context has {limit} tokens",
+            "leave it out",
+            "spec.speculation.config.max_model_len",
+        )
+
+
 def _draft_size(case: Case, key: str) -> int | None:
     # In the speculators format it stands beside the layer's config, elsewhere within.
     return size(case.config, key) or size(case.layer, key)
@@ -205,5 +224,6 @@ RULES: tuple[Rule, ...] = (
     mtp_layers_missing,
     hidden_size_mismatch,
     vocabulary_mismatch,
+    length_beyond_draft,
     tokens_unfit,
 )
