@@ -20,6 +20,7 @@ from tests.support.configs import CONFIG, JSON, METHODS, YARN, load
 QWEN3 = "regular-qwen3-8b"
 LLAMA = "regular-llama-3.1-8b"
 EAGLE3 = "eagle3-qwen3-8b"
+MODEL = "spec.model.uri"
 VERIFIER = "spec.verifier.uri"
 TENSOR = "spec.parallelism.tensor"
 PIPELINE = "spec.parallelism.pipeline"
@@ -213,6 +214,12 @@ CASES: list[tuple[str, Reason, str, dict[str, Any]]] = [
         {"draft": EAGLE3, "verifier": QWEN3_CONFIG | {"architectures": ["Qwen3MoeForCausalLM"]}, "pipeline": 2},
     ),
     (
+        "a dflash draft that samples from its anchor",
+        Reason.RECIPE_UNSUPPORTED,
+        MODEL,
+        {"draft": "dflash-qwen3-8b", "verifier": QWEN3, "changes": {"sample_from_anchor": True}},
+    ),
+    (
         "more context than the verifier has",
         Reason.CONTEXT_TOO_LONG,
         "spec.engine.args",
@@ -266,6 +273,10 @@ def test_what_is_known_to_fail_is_found_once(reason: Reason, field: str, case: d
         pytest.param(
             {"draft": "dflash-qwen3-8b", "verifier": QWEN3, "changes": {"aux_hidden_state_layer_ids": [0, 18, 36]}},
             id="the layers at both ends",
+        ),
+        pytest.param(
+            {"draft": "dspark-qwen3-8b", "verifier": QWEN3, "changes": {"sample_from_anchor": True}},
+            id="a dspark draft that samples from its anchor",
         ),
         pytest.param(
             {
@@ -342,7 +353,6 @@ def test_all_findings_are_told_the_most_telling_first() -> None:
 
 GIVEN = "spec.speculation.config.model"
 METHOD = "spec.speculation.config.method"
-MODEL = "spec.model.uri"
 TOKENS = "spec.speculation.numSpeculativeTokens"
 SCHEDULE = "spec.speculation.config.num_speculative_tokens_per_batch_size"
 
@@ -354,6 +364,8 @@ RAW_EAGLE3 = {
     "vocab_size": 151936,
     "draft_vocab_size": 32000,
 }
+PADDING = "spec.speculation.config.disable_padded_drafter_batch"
+UNPADDED = {"disable_padded_drafter_batch": True}
 SHORT_EAGLE3 = RAW_EAGLE3 | {"max_position_embeddings": 2048}
 
 
@@ -474,6 +486,34 @@ def judged(
             "spec.speculation.config.max_model_len",
             {"method": "eagle3", "draft": SHORT_EAGLE3, "max_model_len": 8192, "speculative": {"max_model_len": 8192}},
             id="a length that the draft is read with, beyond its own context",
+        ),
+        pytest.param(
+            Reason.RECIPE_OVERRIDE_INVALID,
+            PADDING,
+            {"method": "eagle3", "draft": RAW_EAGLE3, "speculative": UNPADDED | {"parallel_drafting": True}},
+            id="a head that drafts in parallel, without padding",
+        ),
+        pytest.param(
+            Reason.RECIPE_OVERRIDE_INVALID,
+            PADDING,
+            {"method": "draft_model", "draft": SMALL_DRAFT, "speculative": UNPADDED | {"parallel_drafting": True}},
+            id="a model that drafts in parallel, without padding",
+        ),
+        pytest.param(
+            Reason.RECIPE_OVERRIDE_INVALID,
+            PADDING,
+            {
+                "method": "draft_model",
+                "draft": load(LLAMA),
+                "speculative": UNPADDED | {"use_heterogeneous_vocab": True},
+            },
+            id="a model of another vocabulary, without padding",
+        ),
+        pytest.param(
+            Reason.RECIPE_UNSUPPORTED,
+            GIVEN,
+            {"method": "dflash", "draft": DFLASH | {"dflash_config": {"sample_from_anchor": True}}},
+            id="a dflash draft that samples from its anchor",
         ),
         pytest.param(
             Reason.HIDDEN_SIZE_MISMATCH,
@@ -811,6 +851,18 @@ def test_without_a_recipe_the_method_and_its_draft_are_judged(reason: Reason, fi
         pytest.param(
             {"method": "dflash", "draft": DFLASH | {"dflash_config": {"target_layer_ids": [1, 17, 35]}}},
             id="a dflash draft of other origin, which counts from 0",
+        ),
+        pytest.param(
+            {
+                "method": "eagle3",
+                "draft": RAW_EAGLE3,
+                "speculative": UNPADDED | {"parallel_drafting": True, "num_speculative_tokens": 1},
+            },
+            id="a head that drafts one token in parallel, without padding",
+        ),
+        pytest.param(
+            {"method": "draft_model", "draft": SMALL_DRAFT, "speculative": UNPADDED},
+            id="a model as a draft, without padding",
         ),
         pytest.param(
             {"method": "dspark", "verifier": {"model_type": "deepseek_v4"}}, id="dspark drafts inside the verifier"

@@ -181,6 +181,30 @@ def length_beyond_draft(case: Case) -> Iterator[Finding]:
         )
 
 
+def padding_missing(case: Case) -> Iterator[Finding]:
+    """A drafter that adds tokens to the verifier's input has it padded.
+
+    Source: ``_raise_if_padded_drafter_batch_disabled`` in v1/spec_decode/llm_base_proposer.py, and what it is asked
+    for there. The newer model runner, which pads always, runs none of these: see
+    ``_get_v2_model_runner_unsupported_features`` in config/vllm.py.
+    """
+    said = case.speculative
+    parallel = said.get("parallel_drafting") is True
+    if case.method == "draft_model":
+        what = "parallel_drafting" if parallel else "use_heterogeneous_vocab"
+        adds = said.get(what) is True
+    else:
+        what = "parallel_drafting"
+        adds = case.method in ("eagle", "eagle3") and parallel and case.tokens != 1
+    if adds and said.get("disable_padded_drafter_batch") is True:
+        yield error(
+            Reason.RECIPE_OVERRIDE_INVALID,
+            f"disable_padded_drafter_batch doesn't go with {what}",
+            "leave it out",
+            "spec.speculation.config.disable_padded_drafter_batch",
+        )
+
+
 def _draft_size(case: Case, key: str) -> int | None:
     # In the speculators format it stands beside the layer's config, elsewhere within.
     return size(case.config, key) or size(case.layer, key)
@@ -225,5 +249,6 @@ RULES: tuple[Rule, ...] = (
     hidden_size_mismatch,
     vocabulary_mismatch,
     length_beyond_draft,
+    padding_missing,
     tokens_unfit,
 )

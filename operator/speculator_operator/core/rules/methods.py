@@ -137,6 +137,23 @@ def _head_unfit(case: Case, method: str, name: str) -> Iterator[Finding]:
         )
 
 
+def anchor_sampled(case: Case) -> Iterator[Finding]:
+    """A dflash draft proposes nothing at its anchor. A draft that was trained to is worth little without it.
+
+    Source: ``DFlashSpeculator`` in v1/worker/gpu/spec_decode/dflash/speculator.py; ``update_dflash`` in
+    transformers_utils/configs/speculators/algos.py.
+    """
+    whose = case.config if is_speculators_checkpoint(case.config) else part(case.config, "dflash_config")
+    if case.method == "dflash" and whose.get("sample_from_anchor"):
+        yield case.closed(
+            Reason.RECIPE_UNSUPPORTED,
+            "by its config.json the draft samples from its anchor (sample_from_anchor), which the engine doesn't do "
+            "with method dflash",
+            "use a draft that was trained without it",
+            case.field,
+        )
+
+
 def drafts_not_inside(case: Case) -> Iterator[Finding]:
     """Without a model of its own, dspark takes the drafts in the verifier's checkpoint, of the one family that has
     them. Source: the dspark branches of ``SpeculativeConfig.__post_init__``."""
@@ -183,6 +200,7 @@ RULES: tuple[Rule, ...] = (
     method_unsupported,
     name_misleading,
     draft_unfit,
+    anchor_sampled,
     drafts_not_inside,
     omni_draft_unfit,
 )
