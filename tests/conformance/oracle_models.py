@@ -1,7 +1,7 @@
 """What the engine says of models: what its implementations lack, and which layers it finds for multi-token prediction.
 
 Runs under the engine's Python. A question is ``{"lacks": ...}``, answered with what ``tools/engine_models.py`` prints,
-or a model's config, answered with ``{"mtp": ..., "layers": ...}`` or ``{"error": ...}``.
+or a model's config, answered with ``{"mtp": ..., "layers": ..., "architecture": ...}`` or ``{"error": ...}``.
 """
 
 from __future__ import annotations
@@ -43,7 +43,11 @@ def layers(config: dict[str, Any]) -> dict[str, Any]:
         made = SpeculativeConfig.hf_config_override(Model(config))
     except Exception as error:  # noqa: BLE001  # whatever it is, it ends the engine
         return {"error": f"{type(error).__name__}: {error}"[:300]}
-    return {"mtp": made.model_type in get_args(MTPModelTypes), "layers": getattr(made, "n_predict", None)}
+    return {
+        "mtp": made.model_type in get_args(MTPModelTypes),
+        "layers": getattr(made, "n_predict", None),
+        "architecture": made.architectures[0],
+    }
 
 
 answers = [lacks() if "lacks" in question else layers(question) for question in json.load(sys.stdin)]

@@ -62,3 +62,4 @@ def test_the_layers_that_predict_several_tokens_are_found_where_the_engine_finds
     else:
         assert found is not None
         assert found.count == answer["layers"]
+        assert drafts.built_as("mtp", MODELS[name]) == answer["architecture"]

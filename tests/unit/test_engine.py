@@ -346,6 +346,12 @@ INVALID: dict[str, tuple[Recipe | None, dict[str, Any], Reason, str]] = {
         "config.model",
     ),
     "a shorter context": (EAGLE3, {"max_model_len": 1024}, Reason.RECIPE_OVERRIDE_INVALID, "the verifier's, 4096"),
+    "sampled drafts, of which only the likeliest is found": (
+        EAGLE3,
+        {"use_local_argmax_reduction": True, "draft_sample_method": "probabilistic"},
+        Reason.RECIPE_OVERRIDE_INVALID,
+        "with use_local_argmax_reduction it must be greedy",
+    ),
     "acceptance made up": (
         EAGLE3,
         {"rejection_sample_method": "synthetic"},

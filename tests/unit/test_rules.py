@@ -365,6 +365,8 @@ RAW_EAGLE3 = {
     "draft_vocab_size": 32000,
 }
 PADDING = "spec.speculation.config.disable_padded_drafter_batch"
+ARGMAX = "spec.speculation.config.use_local_argmax_reduction"
+TOP_TOKENS = {"use_local_argmax_reduction": True, "num_speculative_tokens": 2}
 UNPADDED = {"disable_padded_drafter_batch": True}
 SHORT_EAGLE3 = RAW_EAGLE3 | {"max_position_embeddings": 2048}
 
@@ -514,6 +516,24 @@ def judged(
             GIVEN,
             {"method": "dflash", "draft": DFLASH | {"dflash_config": {"sample_from_anchor": True}}},
             id="a dflash draft that samples from its anchor",
+        ),
+        *(
+            pytest.param(Reason.RECIPE_OVERRIDE_INVALID, ARGMAX, {**case, "speculative": TOP_TOKENS}, id=name)
+            for name, case in {
+                "local argmax of a model that can't": {
+                    "method": "draft_model",
+                    "draft": SMALL_DRAFT | {"architectures": ["Qwen2ForCausalLM"], "model_type": "qwen2"},
+                },
+                "local argmax of an eagle head that can't": {
+                    "method": "eagle",
+                    "draft": RAW_EAGLE | {"architectures": ["CohereForCausalLM"]},
+                },
+                "local argmax of an eagle head that is a layer of DeepSeek's": {
+                    "method": "eagle",
+                    "draft": RAW_EAGLE | {"model_type": "deepseek_v3"},
+                },
+                "local argmax of layers in the verifier that can't": {"method": "mtp", "verifier": GLM},
+            }.items()
         ),
         pytest.param(
             Reason.HIDDEN_SIZE_MISMATCH,
@@ -863,6 +883,16 @@ def test_without_a_recipe_the_method_and_its_draft_are_judged(reason: Reason, fi
         pytest.param(
             {"method": "draft_model", "draft": SMALL_DRAFT, "speculative": UNPADDED},
             id="a model as a draft, without padding",
+        ),
+        *(
+            pytest.param({**case, "speculative": TOP_TOKENS}, id=name)
+            for name, case in {
+                "local argmax of a model that can": {"method": "draft_model", "draft": SMALL_DRAFT},
+                "local argmax of a head that can": {"method": "eagle3", "draft": RAW_EAGLE3},
+                "local argmax of a speculators checkpoint": {"method": "eagle3", "draft": load(EAGLE3)},
+                "local argmax of layers in the verifier that can": {"method": "mtp", "verifier": QWEN3_5},
+                "local argmax, of which medusa heads know nothing": {"method": "medusa", "draft": MEDUSA},
+            }.items()
         ),
         pytest.param(
             {"method": "dspark", "verifier": {"model_type": "deepseek_v4"}}, id="dspark drafts inside the verifier"
@@ -1362,11 +1392,7 @@ def test_how_long_requests_may_be(config: dict[str, Any], asked: int | None, len
         pytest.param(MISTRAL, 4096, id="its window's"),
         pytest.param(MISTRAL | {"sliding_window": 65536}, 32768, id="its own, which is within the window"),
         pytest.param(MISTRAL | {"sliding_window": None}, 32768, id="its own, where it has no window"),
-        pytest.param(
-            GEMMA3 | {"text_config": GEMMA3["text_config"] | {"sliding_window": 1024}},
-            1024,
-            id="its window's, whatever scales it",
-        ),
+        pytest.param(GEMMA3 | {"text_config": MISTRAL}, 4096, id="its window's, in a part of its config"),
         pytest.param(QWEN3_CONFIG | {"sliding_window": 4096}, 40960, id="its own, where the window isn't used"),
         pytest.param(
             QWEN3_CONFIG | {"sliding_window": 4096, "use_sliding_window": True}, 4096, id="its window's, which is used"

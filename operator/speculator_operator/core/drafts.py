@@ -103,6 +103,17 @@ def head_architecture(method: str, config: Config) -> str:
     return name
 
 
+def built_as(method: str, config: Config) -> str:
+    """The architecture that the engine builds a draft by, in any format but speculators'; empty where it isn't plain.
+
+    Heads of eagle that are such a layer are built by the name of that one.
+    """
+    if method == "mtp" or (method == "eagle" and mtp_type(config) in EAGLE_OF_MTP):
+        name = MTP_DRAFTS.get(mtp_type(config)) or MTP_DRAFTS.get(architecture(config))
+        config = {"architectures": [name]} if name else config
+    return head_architecture(method, config)
+
+
 def method_by_name(uri: str) -> str | None:
     """The method that the engine reads out of a draft's name, unless the method is one of these four itself.
 
@@ -192,6 +203,52 @@ MTP_ARCHITECTURES: Mapping[str, _Place] = {
     "BailingMoeV3VLForConditionalGeneration": _TEXT,
     **dict.fromkeys(("Step3p5ForCausalLM", "Step3p7ForConditionalGeneration"), _Place(inner="text_config", default=1)),
     "MiniMaxM3SparseForConditionalGeneration": _MINIMAX_M3,
+}
+# Source: the same; the architecture that such layers are run as, where the config doesn't name it already.
+MTP_DRAFTS: Mapping[str, str] = {
+    **dict.fromkeys(("bailing_hybrid", "bailing_hybrid_mtp", "BailingMoeV2_5ForCausalLM"), "BailingMoeV25MTPModel"),
+    **dict.fromkeys(
+        ("BailingMoeV3ForCausalLM", "BailingMoeV3VLForConditionalGeneration", "bailing_hybrid_v3_mtp"),
+        "BailingMoeV3MTPModel",
+    ),
+    **dict.fromkeys(("deepseek_v3", "deepseek_mtp"), "DeepSeekMTPModel"),
+    **dict.fromkeys(("deepseek_v32", "glm_moe_dsa"), "DeepseekV32MTPModel"),
+    "deepseek_v4": "DeepSeekV4MTPModel",
+    "dots3_note": "Dots3NoteMTPModel",
+    **dict.fromkeys(("ernie4_5_moe", "ernie_mtp"), "ErnieMTPModel"),
+    **dict.fromkeys(("exaone4_5", "exaone4_5_mtp"), "Exaone4_5_MTP"),
+    **dict.fromkeys(("exaone_moe", "exaone_moe_mtp"), "ExaoneMoeMTP"),
+    **dict.fromkeys(("gemma4_assistant", "gemma4_unified_assistant"), "Gemma4MTPModel"),
+    "Glm4MoeForCausalLM": "Glm4MoeMTPModel",
+    "Glm4MoeLiteForCausalLM": "Glm4MoeLiteMTPModel",
+    "glm5_next": "Glm5NextMTPModel",
+    "GlmOcrForConditionalGeneration": "GlmOcrMTPModel",
+    "hy_v3": "HYV3MTPModel",
+    "hy_v4": "HYV4MTPModel",
+    **dict.fromkeys(("inkling_mm_model", "inkling_model"), "InklingMTPModel"),
+    "interns2_mobius": "InternS2MobiusMTP",
+    "kimi_k3": "KimiK3MTPModel",
+    "longcat_flash": "LongCatFlashMTPModel",
+    "MiMoForCausalLM": "MiMoMTPModel",
+    **dict.fromkeys(("MiMoV2FlashForCausalLM", "MiMoV2ForCausalLM"), "MiMoV2MTPModel"),
+    "MiMoV2OmniForCausalLM": "MiMoV2OmniMTPModel",
+    **dict.fromkeys(
+        ("minimax_m3_vl", "minimax_m3_mtp", "MiniMaxM3SparseForConditionalGeneration"),
+        "MiniMaxM3MTP",
+    ),
+    **dict.fromkeys(
+        (
+            *("nemotron_h", "nemotron_h_mtp", "nemotron_h_puzzle"),
+            *("NemotronH_Omni_Reasoning_V3", "NemotronH_Super_Omni_Reasoning_V3"),
+        ),
+        "NemotronHMTPModel",
+    ),
+    **dict.fromkeys(("pangu_ultra_moe", "pangu_ultra_moe_mtp"), "OpenPanguMTPModel"),
+    **dict.fromkeys(("intern_s2_preview", "qwen3_5", "qwen3_5_text"), "Qwen3_5MTP"),
+    **dict.fromkeys(("qwen3_5_moe", "qwen3_5_moe_text"), "Qwen3_5MoeMTP"),
+    **dict.fromkeys(("qwen3_next", "qwen3_next_mtp"), "Qwen3NextMTP"),
+    **dict.fromkeys(("qwen4_exp", "qwen4_exp_text", "qwen4_exp_mtp"), "Qwen4ExpMTP"),
+    **dict.fromkeys(("step3p5", "step3p7", "Step3p5ForCausalLM", "Step3p7ForConditionalGeneration"), "Step3p5MTP"),
 }
 
 

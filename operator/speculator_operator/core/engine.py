@@ -508,7 +508,8 @@ def _check_together(overrides: Mapping[str, Any], tensor: int, max_model_len: in
     most = overrides.get("prompt_lookup_max")
     if most is not None and overrides.get("prompt_lookup_min", most) > most:
         raise _invalid("prompt_lookup_min", f"it must be at most prompt_lookup_max, {most}")
-    if overrides.get("use_heterogeneous_vocab") and overrides.get("draft_sample_method", "greedy") != "greedy":
-        raise _invalid("draft_sample_method", "with use_heterogeneous_vocab it must be greedy")
+    for key in ("use_heterogeneous_vocab", "use_local_argmax_reduction"):
+        if overrides.get(key) and overrides.get("draft_sample_method", "greedy") != "greedy":
+            raise _invalid("draft_sample_method", f"with {key} it must be greedy")
     if overrides.get("dspark_draft_topk") is not None and (overrides.get("draft_tensor_parallel_size") or tensor) != 1:
         raise _invalid("dspark_draft_topk", "it needs a draft_tensor_parallel_size of 1")

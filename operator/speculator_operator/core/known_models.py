@@ -34,7 +34,8 @@ def implemented_nowhere(name: str) -> bool:
 
 @cache
 def implemented_without(what: str) -> frozenset[str]:
-    """Architectures whose class in the engine has no ``taps``, or no ``pipeline``."""
+    """Architectures whose class in the engine has no ``taps``, no ``pipeline``, or, of drafts, no
+    ``top_tokens``."""
     data = json.loads((resources.files(__package__) / "engine_models.json").read_text())
     return frozenset(data[f"without_{what}"])
 

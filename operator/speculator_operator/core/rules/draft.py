@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from speculator_operator.api import Finding, Reason
-from speculator_operator.core import drafts, releases
+from speculator_operator.core import drafts, known_models, releases
+from speculator_operator.core.checkpoint import is_speculators_checkpoint
 from speculator_operator.core.context import context_length
 from speculator_operator.core.model_config import Config, architecture, size, text
 from speculator_operator.core.rules.case import (
@@ -205,6 +206,30 @@ def padding_missing(case: Case) -> Iterator[Finding]:
         )
 
 
+@by_the_verifiers_config
+def top_tokens_missing(case: Case) -> Iterator[Finding]:
+    """The draft finds its likeliest tokens without gathering all logits, if it is told to.
+
+    Source: ``_validate_local_argmax_reduction`` in v1/worker/gpu/spec_decode/speculator.py, which asks after loading.
+    Drafts in the speculators format can, and so can those of dspark that are known; medusa heads aren't asked.
+    """
+    config = case.config if case.draft else case.verifier.config
+    if (
+        case.speculative.get("use_local_argmax_reduction") is not True
+        or case.method not in drafts.CACHING - {"dspark"}
+        or is_speculators_checkpoint(config)
+    ):
+        return
+    name = drafts.built_as(case.method, config)
+    if name in known_models.implemented_without("top_tokens"):
+        yield case.closed(
+            Reason.RECIPE_OVERRIDE_INVALID,
+            f"use_local_argmax_reduction is set, and the engine's {name} can't draft that way",
+            "leave it out",
+            "spec.speculation.config.use_local_argmax_reduction",
+        )
+
+
 def _draft_size(case: Case, key: str) -> int | None:
     # In the speculators format it stands beside the layer's config, elsewhere within.
     return size(case.config, key) or size(case.layer, key)
@@ -250,5 +275,6 @@ RULES: tuple[Rule, ...] = (
     vocabulary_mismatch,
     length_beyond_draft,
     padding_missing,
+    top_tokens_missing,
     tokens_unfit,
 )
