@@ -62,9 +62,19 @@ def _build(argv: Sequence[str]) -> None:
     arguments.model = arguments.model_tag
     arguments.chat_template = None  # a file of the image's
     serve.validate(arguments)
+    _leave_reasoning_out(arguments)
     usage = importlib.import_module("vllm.usage.usage_lib").UsageContext.OPENAI_API_SERVER
     engine_args = importlib.import_module("vllm.engine.arg_utils").AsyncEngineArgs.from_cli_args(arguments)
     engine_args.create_engine_config(usage_context=usage)
+
+
+def _leave_reasoning_out(arguments: Any) -> None:
+    """The engine looks the ends of reasoning up in a tokenizer, and there is none. That it has the parsers is asked."""
+    parsers = importlib.import_module("vllm.reasoning").ReasoningParserManager
+    for named in (arguments, arguments.reasoning_config, arguments.structured_outputs_config):
+        if parser := getattr(named, "reasoning_parser", None):
+            parsers.get_reasoning_parser(parser)
+    arguments.reasoning_parser, arguments.reasoning_config = "", None
 
 
 def _in_folders(command: Sequence[str], folders: Mapping[str, str]) -> list[str]:

@@ -36,6 +36,26 @@ CASES: Cases = {
         None,
     ),
     "a template that only the image has": ({"engine": {"args": ["--chat-template=examples/tool.jinja"]}}, None),
+    "a parser of reasoning, for which a tokenizer is needed": (
+        {"engine": {"args": ["--reasoning-parser=qwen3"]}},
+        None,
+    ),
+    "the ends of reasoning, which are looked up in a tokenizer": (
+        {
+            "engine": {
+                "args": ['--reasoning-config={"reasoning_start_str": "<think>", "reasoning_end_str": "</think>"}']
+            }
+        },
+        None,
+    ),
+    "a parser of reasoning in structured outputs": (
+        {"engine": {"args": ['--structured-outputs-config={"reasoning_parser": "qwen3"}']}},
+        None,
+    ),
+    "a parser of reasoning that the engine hasn't": (
+        {"engine": {"args": ["--reasoning-config.reasoning_parser=nobodys"]}},
+        "Reasoning parser 'nobodys' not found",
+    ),
     "a number that the engine's frontend bounds": (
         {"engine": {"args": ["--sse-keep-alive-interval=-1"]}},
         "must be a non-negative integer",
