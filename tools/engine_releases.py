@@ -54,6 +54,7 @@ QUANTIZATION = "vllm/model_executor/layers/quantization/__init__.py"
 REGISTRY = "vllm/model_executor/models/registry.py"
 SPECULATIVE = "vllm/config/speculative.py"
 SPECULATORS = "vllm/transformers_utils/configs/speculators/algos.py"
+VLLM_CONFIG = "vllm/config/vllm.py"
 
 
 class Unreadable(Exception):
@@ -96,6 +97,10 @@ def behaviours(folder: Path) -> Facts:
     for node in ast.walk(_parsed(folder, SPECULATIVE)):
         if isinstance(node, ast.Attribute) and ast.unparse(node) == "self.target_model_config.hf_config.vocab_size":
             facts["behaviour", "medusa_reads_vocabulary"] = f"{SPECULATIVE} SpeculativeConfig"
+    config = _definition(folder, VLLM_CONFIG, "VllmConfig")
+    function = _definition_in(config, VLLM_CONFIG, "_set_max_num_scheduled_tokens")
+    if any(isinstance(node, ast.Attribute) and node.attr == "max_num_seqs" for node in ast.walk(function)):
+        facts["behaviour", "slots_per_sequence"] = f"{VLLM_CONFIG} {function.name}"
     return facts
 
 

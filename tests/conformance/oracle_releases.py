@@ -43,6 +43,9 @@ def behaviour() -> Iterator[str]:
         yield "yarn_is_scaled"
     if "target_model_config.hf_config.vocab_size" in inspect.getsource(speculative_config()):
         yield "medusa_reads_vocabulary"
+    config = importlib.import_module("vllm.config").VllmConfig
+    if "max_num_seqs" in inspect.getsource(config._set_max_num_scheduled_tokens):  # noqa: SLF001  # it has no other door
+        yield "slots_per_sequence"
 
 
 def speculators() -> dict[str, Any]:

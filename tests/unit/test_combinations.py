@@ -22,6 +22,10 @@ DSPARK = {
 }
 
 
+def drafting(method: str, tokens: int, **more: Any) -> dict[str, Any]:
+    return {"speculative": {"method": method, "num_speculative_tokens": tokens, **more}}
+
+
 def found(
     args: list[str],
     draft: Mapping[str, Any] = NOTHING,
@@ -75,6 +79,67 @@ REFUSED: dict[str, tuple[list[str], dict[str, Any], str]] = {
         {},
         "raise the first to 128 or more",
     ),
+    "a step that a block of drafts fills": (
+        ["--max-num-batched-tokens=8", "--max-num-seqs=4"],
+        drafting("dflash", 8),
+        "raise it to 9 or more",
+    ),
+    "a step that a draft of masked tokens fills": (
+        ["--max-num-batched-tokens=7"],
+        drafting("dspark", 8),
+        "raise it to 8 or more",
+    ),
+    "a step that an eagle3 draft fills in parallel": (
+        ["--max-num-batched-tokens=7"],
+        drafting("eagle3", 8, parallel_drafting=True),
+        "raise it to 8 or more",
+    ),
+    "a step of one token beside a draft model": (
+        ["--max-num-batched-tokens=1", "--max-num-seqs=1"],
+        drafting("draft_model", 8),
+        "raise it to 2 or more",
+    ),
+    "a step that a draft model fills in parallel": (
+        ["--max-num-batched-tokens=8", "--max-num-seqs=8"],
+        drafting("draft_model", 8, parallel_drafting=True),
+        "raise it to 9 or more",
+    ),
+    "steps that the drafts of all sequences fill": (
+        ["--max-num-batched-tokens=8k", "--max-num-seqs=1000"],
+        drafting("dflash", 10) | {"engine_version": "0.27.0"},
+        (
+            "drafts take 9 tokens of a step for each sequence, which leaves none of 8000 for 1000 sequences; "
+            "set --max-num-batched-tokens to 9001 or more, or lower --max-num-seqs"
+        ),
+    ),
+    "steps that the drafts of all sequences fill by default": (
+        [],
+        drafting("dflash", 9) | {"engine_version": "0.27.0"},
+        (
+            "none of 8192 for 1024 sequences (on H100 and larger) or of 2048 for 256 sequences (on A100 and smaller); "
+            "set --max-num-seqs, and --max-num-batched-tokens to more than 8 times that"
+        ),
+    ),
+    "steps that the drafts of all sequences fill where throughput comes first": (
+        ["--performance-mode=throughput"],
+        drafting("eagle3", 9, parallel_drafting=True) | {"engine_version": "0.22.0"},
+        "none of 16384 for 2048 sequences",
+    ),
+    "steps that the drafts of all sequences fill though prompts are whole": (
+        ["--no-enable-chunked-prefill"],
+        drafting("dflash", 9) | {"engine_version": "0.20.0", "max_model_len": 2048},
+        "none of 8192 for 1024 sequences",
+    ),
+    "steps that are too small for the drafts of any number of sequences": (
+        ["--max-num-batched-tokens=64"],
+        drafting("draft_model", 4) | {"engine_version": "0.24.0"},
+        "none of 64 for 64 sequences",
+    ),
+    "more sequences than a step has tokens besides their drafts": (
+        ["--max-num-seqs=8192"],
+        drafting("draft_model", 4) | {"engine_version": "0.24.0"},
+        "set --max-num-batched-tokens to 8193 or more",
+    ),
     "more sequences than any step has tokens by default": (["--max-num-seqs=32769"], {}, "lower it, or set"),
     "more sequences than a step of whole prompts has tokens": (
         ["--max-num-seqs=65537", "--no-enable-chunked-prefill"],
@@ -124,6 +189,39 @@ def test_what_the_engine_refuses_together_is_found(name: str) -> None:
     assert words in finding.message
 
 
+WARNED: dict[str, tuple[list[str], dict[str, Any], str]] = {
+    "tokens of a step that the drafts of one default of sequences fill": (
+        ["--max-num-batched-tokens=4096"],
+        drafting("dflash", 5) | {"engine_version": "0.27.0"},
+        "none of 4096 for 1024 sequences (on H100 and larger)",
+    ),
+    "sequences whose drafts fill one default of a step": (
+        ["--max-num-seqs=512"],
+        drafting("dflash", 6) | {"engine_version": "0.27.0"},
+        "none of 2048 for 512 sequences (on A100 and smaller); set --max-num-batched-tokens to 2561 or more",
+    ),
+    "whole prompts that leave room on some GPUs": (
+        ["--no-enable-chunked-prefill"],
+        drafting("dflash", 9) | {"engine_version": "0.27.0", "max_model_len": 4096},
+        "none of 8192 for 1024 sequences (on H100 and larger)",
+    ),
+    "defaults that a picture may raise": (
+        [],
+        drafting("dflash", 9) | {"engine_version": "0.27.0", "verifier": VERIFIER | {"vision_config": {"depth": 2}}},
+        "none of 8192 for 1024 sequences",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WARNED)
+def test_what_some_engines_refuse_is_warned_of(name: str) -> None:
+    args, given, words = WARNED[name]
+    (finding,) = found(args, **given)
+    assert finding.severity == Severity.WARNING
+    assert finding.reason == Reason.ARGS_INVALID
+    assert words in finding.message
+
+
 TAKEN: dict[str, tuple[list[str], dict[str, Any]]] = {
     "nothing at all": ([], {}),
     "tools with a parser": (["--enable-auto-tool-choice", "--tool-call-parser=hermes"], {}),
@@ -135,6 +233,35 @@ TAKEN: dict[str, tuple[list[str], dict[str, Any]]] = {
     "an eager engine without adaptive verification": (["--enforce-eager"], {"speculative": {"method": "dspark"}}),
     "as many batched tokens as sequences": (["--max-num-batched-tokens=128", "--max-num-seqs=128"], {}),
     "batched tokens alone": (["--max-num-batched-tokens=64"], {"max_model_len": 4096}),
+    "a step of a token besides a block of drafts": (
+        ["--max-num-batched-tokens=9", "--max-num-seqs=4"],
+        drafting("dflash", 8),
+    ),
+    "a step of few tokens for drafts in sequence": (
+        ["--max-num-batched-tokens=4", "--max-num-seqs=4"],
+        drafting("eagle3", 8),
+    ),
+    "many drafts in parallel on an engine that keeps room for one sequence": ([], drafting("dflash", 16)),
+    "a step of a token besides the drafts of all sequences": (
+        ["--max-num-batched-tokens=9001", "--max-num-seqs=1000"],
+        drafting("dflash", 10) | {"engine_version": "0.27.0"},
+    ),
+    "as many drafts in parallel as the defaults have room for": (
+        [],
+        drafting("dflash", 8) | {"engine_version": "0.27.0"},
+    ),
+    "whole prompts of a length that isn't known beside drafts": (
+        ["--no-enable-chunked-prefill"],
+        drafting("dflash", 9) | {"engine_version": "0.27.0"},
+    ),
+    "drafts in sequence on an engine that keeps room for each": (
+        [],
+        drafting("eagle3", 16) | {"engine_version": "0.27.0"},
+    ),
+    "a draft model on an engine that keeps room for each": (
+        [],
+        drafting("draft_model", 8) | {"engine_version": "0.27.0"},
+    ),
     "as many sequences as the largest step has tokens": (["--max-num-seqs=32768"], {}),
     "many sequences of whole prompts of a length that isn't known": (
         ["--max-num-seqs=65537", "--no-enable-chunked-prefill"],

@@ -38,6 +38,10 @@ SOURCES = {
         "            hf_config.update({'architectures': ['EagleMistralForCausalLM']})\n"
         "    def __post_init__(self):\n        vocabulary = self.target_model_config.hf_config.vocab_size\n"
     ),
+    "config/vllm.py": (
+        "class VllmConfig:\n    def _set_max_num_scheduled_tokens(self):\n"
+        "        kept = self.speculative_config.max_num_new_slots_for_drafting * self.scheduler_config.max_num_seqs\n"
+    ),
     "model_executor/layers/quantization/__init__.py": (
         "QuantizationMethods = Literal['fp8', 'fp_quant']\nDEPRECATED_QUANTIZATION_METHODS = ['fp_quant']\n"
     ),
@@ -75,6 +79,7 @@ def test_a_release_is_read_from_its_sources(tmp_path: Path) -> None:
         ("architecture", "LlamaForCausalLM"),
         ("architecture", "MedusaModel"),
         ("behaviour", "medusa_reads_vocabulary"),
+        ("behaviour", "slots_per_sequence"),
         ("behaviour", "taps_cross_stages"),
         ("behaviour", "yarn_is_scaled"),
         ("config_key", "draft_sample_method"),

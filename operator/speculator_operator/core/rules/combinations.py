@@ -1,6 +1,7 @@
 """Options that the engine takes one by one, and not together.
 
-A rule says nothing where a number that it needs isn't given: the engine's defaults go with the device and the model.
+The engine's defaults go with the device and the model: where a number that a rule needs isn't given, it says nothing,
+or what holds for the defaults of all GPUs.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from speculator_operator.api import Finding, Reason
 from speculator_operator.core import releases
 from speculator_operator.core.engine_args import human_integer
 from speculator_operator.core.model_config import part, size
-from speculator_operator.core.rules.case import Case, Rule, error
+from speculator_operator.core.rules.case import Case, Rule, error, warning
 
 #: Source: ``validate_parsed_serve_args`` in entrypoints/launchers/cli_args.py.
 _COMPANIONS = {"--enable-auto-tool-choice": "--tool-call-parser", "--enable-log-outputs": "--enable-log-requests"}
@@ -19,6 +20,9 @@ _COMPANIONS = {"--enable-auto-tool-choice": "--tool-call-parser", "--enable-log-
 _SCHEDULED_IN_STEP = frozenset({"medusa", "mlp_speculator", "ngram", "suffix"})
 #: Tokens of a step: no device has more by default, twice as many where throughput comes first.
 _LARGEST_BATCH = 2 * 16384
+#: Tokens and sequences of a step by default, on GPUs such as these. Source: ``get_batch_defaults`` in
+#: engine/arg_utils.py; no engine that keeps room for the drafts of each sequence has others.
+_STEPS = {"H100 and larger": (8192, 1024), "A100 and smaller": (2048, 256)}
 #: What a multimodal model's config has besides its language model's.
 _SENSES = ("vision_config", "audio_config", "thinker_config")
 
@@ -85,6 +89,74 @@ def batch_too_small(case: Case) -> Iterator[Finding]:
         )
 
 
+def steps_full_of_drafts(case: Case) -> Iterator[Finding]:
+    """A step has room for a token besides what drafting adds to it.
+
+    Source: ``_set_max_num_scheduled_tokens`` in config/vllm.py. Engines that keep that room for each sequence which a
+    step may have are refused by their own defaults where many tokens are drafted in parallel.
+    """
+    batch, sequences = _number(case, "--max-num-batched-tokens"), _number(case, "--max-num-seqs")
+    per_sequence = releases.available("behaviour", "slots_per_sequence", case.engine_version) is True
+    slots = _slots(case, per_sequence=per_sequence)
+    if not slots:
+        return
+    if not per_sequence:
+        if batch is not None and batch <= slots:
+            yield _error(
+                f"--max-num-batched-tokens is {batch}, and drafts take {slots} tokens of a step",
+                f"raise it to {slots + 1} or more",
+            )
+        return
+    steps = _steps(case, batch, sequences)
+    full = {step: gpus for step, gpus in steps.items() if step[0] <= slots * step[1]}
+    if not full:
+        return
+    told = [
+        f"{tokens} for {drafted} sequences" + (f" (on {gpus})" if len(steps) > 1 else "")
+        for (tokens, drafted), gpus in full.items()
+    ]
+    # Where a picture isn't cut, the default may be larger: ``_get_min_mm_batched_tokens`` in engine/arg_utils.py.
+    surely = len(full) == len(steps) and not (batch is None and _multimodal(case))
+    yield (error if surely else warning)(
+        Reason.ARGS_INVALID,
+        f"drafts take {slots} tokens of a step for each sequence, which leaves none of {' or of '.join(told)}",
+        f"set --max-num-seqs, and --max-num-batched-tokens to more than {slots} times that"
+        if sequences is None
+        else f"set --max-num-batched-tokens to {slots * sequences + 1} or more, or lower --max-num-seqs",
+        "spec.engine.args",
+    )
+
+
+def _slots(case: Case, *, per_sequence: bool) -> int:
+    """How many tokens of a step drafting takes besides those that are verified.
+
+    Source: ``max_num_new_slots_for_drafting`` in config/speculative.py, where dflash took one less while slots were
+    ``per_sequence``.
+    """
+    in_parallel = case.method in ("dflash", "dspark") or case.speculative.get("parallel_drafting") is True
+    slots = case.tokens - 1 if case.tokens and in_parallel else 0
+    if case.method == "draft_model" or (case.method == "dflash" and not per_sequence):
+        slots += 1
+    return slots
+
+
+def _steps(case: Case, batch: int | None, sequences: int | None) -> dict[tuple[int, int], str]:
+    """The tokens and sequences that a step may have, each with the GPUs that make it so; none where that isn't known.
+
+    Source: ``_set_default_max_num_seqs_and_batched_tokens_args`` in engine/arg_utils.py.
+    """
+    whole_prompts = _off(case, "--enable-chunked-prefill")
+    if batch is None and whole_prompts and case.served is None:
+        return {}
+    least = (case.served or 0) if whole_prompts else 0
+    times = 2 if case.flags.get("--performance-mode") == "throughput" else 1
+    steps = {}
+    for gpus, (default, most) in _STEPS.items():
+        tokens = max(times * default, least) if batch is None else batch
+        steps[tokens, min(times * most, tokens) if sequences is None else sequences] = gpus
+    return steps
+
+
 def long_prompt_beyond_context(case: Case) -> Iterator[Finding]:
     """From some length on prompts count as long, which is within what requests may have.
 
@@ -107,8 +179,7 @@ def shared_memory_unsupported(case: Case) -> Iterator[Finding]:
     Source: ``ModelConfig.verify_with_parallel_config`` in config/model.py.
     """
     gpus = case.tensor * case.pipeline
-    multimodal = any(part(case.verifier.config, key) for key in _SENSES)
-    if case.flags.get("--mm-tensor-ipc") == "torch_shm" and multimodal and gpus > 1:
+    if case.flags.get("--mm-tensor-ipc") == "torch_shm" and _multimodal(case) and gpus > 1:
         yield _error(
             f"--mm-tensor-ipc is torch_shm, which doesn't go with {gpus} GPUs",
             "leave it out, or set spec.parallelism.tensor and spec.parallelism.pipeline to 1",
@@ -149,6 +220,10 @@ def candidates_too_many(case: Case) -> Iterator[Finding]:
         )
 
 
+def _multimodal(case: Case) -> bool:
+    return any(part(case.verifier.config, key) for key in _SENSES)
+
+
 def _off(case: Case, flag: str) -> bool:
     return case.flags.get(flag) == "false"
 
@@ -166,6 +241,7 @@ RULES: tuple[Rule, ...] = (
     async_scheduling_unsupported,
     graphs_missing,
     batch_too_small,
+    steps_full_of_drafts,
     long_prompt_beyond_context,
     shared_memory_unsupported,
     context_parallel_unsupported,
