@@ -56,6 +56,23 @@ SPECULATIVE = "vllm/config/speculative.py"
 SPECULATORS = "vllm/transformers_utils/configs/speculators/algos.py"
 VLLM_CONFIG = "vllm/config/vllm.py"
 
+#: Behaviours that one expression shows: it, and the symbol that it is in.
+MARKS = {
+    SPECULATIVE: {
+        "self.target_model_config.hf_config.vocab_size": ("medusa_reads_vocabulary", "SpeculativeConfig"),
+        "enable_expert_parallel=target_parallel_config.enable_expert_parallel": (
+            "draft_inherits_experts",
+            "create_draft_parallel_config",
+        ),
+    },
+    VLLM_CONFIG: {
+        "self.speculative_config.max_num_new_slots_for_drafting * self.scheduler_config.max_num_seqs": (
+            "slots_per_sequence",
+            "_set_max_num_scheduled_tokens",
+        ),
+    },
+}
+
 
 class Unreadable(Exception):
     """A source isn't laid out as this tool knows it: it must learn the new layout, or the table would have gaps."""
@@ -94,13 +111,11 @@ def behaviours(folder: Path) -> Facts:
             unscaled = [part.value for part in ast.walk(node.comparators[0]) if isinstance(part, ast.Constant)]
             if "yarn" in unscaled:
                 facts["behaviour", "yarn_is_scaled"] = f"{MODEL_CONFIG} {function.name}"
-    for node in ast.walk(_parsed(folder, SPECULATIVE)):
-        if isinstance(node, ast.Attribute) and ast.unparse(node) == "self.target_model_config.hf_config.vocab_size":
-            facts["behaviour", "medusa_reads_vocabulary"] = f"{SPECULATIVE} SpeculativeConfig"
-    config = _definition(folder, VLLM_CONFIG, "VllmConfig")
-    function = _definition_in(config, VLLM_CONFIG, "_set_max_num_scheduled_tokens")
-    if any(isinstance(node, ast.Attribute) and node.attr == "max_num_seqs" for node in ast.walk(function)):
-        facts["behaviour", "slots_per_sequence"] = f"{VLLM_CONFIG} {function.name}"
+    for path, marks in MARKS.items():
+        for node in ast.walk(_parsed(folder, path)):
+            if isinstance(node, ast.Attribute | ast.BinOp | ast.keyword) and (mark := marks.get(ast.unparse(node))):
+                behaviour, symbol = mark
+                facts["behaviour", behaviour] = f"{path} {symbol}"
     return facts
 
 

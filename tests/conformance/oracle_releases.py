@@ -43,6 +43,9 @@ def behaviour() -> Iterator[str]:
         yield "yarn_is_scaled"
     if "target_model_config.hf_config.vocab_size" in inspect.getsource(speculative_config()):
         yield "medusa_reads_vocabulary"
+    parallel = inspect.getsource(speculative_config().create_draft_parallel_config)
+    if "enable_expert_parallel=target_parallel_config.enable_expert_parallel" in parallel:
+        yield "draft_inherits_experts"
     config = importlib.import_module("vllm.config").VllmConfig
     if "max_num_seqs" in inspect.getsource(config._set_max_num_scheduled_tokens):  # noqa: SLF001  # it has no other door
         yield "slots_per_sequence"

@@ -36,6 +36,8 @@ SOURCES = {
         "        elif initial_architecture == 'OmniForCausalLM':\n            hf_config = hf_config.text_config\n"
         "        elif initial_architecture == 'MistralForCausalLM':\n"
         "            hf_config.update({'architectures': ['EagleMistralForCausalLM']})\n"
+        "    def create_draft_parallel_config(target_parallel_config):\n"
+        "        return ParallelConfig(enable_expert_parallel=target_parallel_config.enable_expert_parallel)\n"
         "    def __post_init__(self):\n        vocabulary = self.target_model_config.hf_config.vocab_size\n"
     ),
     "config/vllm.py": (
@@ -78,6 +80,7 @@ def test_a_release_is_read_from_its_sources(tmp_path: Path) -> None:
     assert set(facts_of(folder)) == {
         ("architecture", "LlamaForCausalLM"),
         ("architecture", "MedusaModel"),
+        ("behaviour", "draft_inherits_experts"),
         ("behaviour", "medusa_reads_vocabulary"),
         ("behaviour", "slots_per_sequence"),
         ("behaviour", "taps_cross_stages"),

@@ -61,6 +61,7 @@ def test_a_release_has_it_or_not_or_it_is_not_known(name: str) -> None:
         ("mtp_model", "bailing_hybrid", "0.24.0", "0.25.0"),
         ("mtp_model", "MiMoV2FlashForCausalLM", "0.20.2", "0.21.0"),
         ("quantization", "auto_awq", "0.23.0", "0.24.0"),
+        ("behaviour", "draft_inherits_experts", "0.29.0", "0.30.0"),
         ("behaviour", "medusa_reads_vocabulary", "0.24.0", "0.25.0"),
         ("behaviour", "slots_per_sequence", "0.19.0", "0.20.0"),
         ("behaviour", "taps_cross_stages", "0.29.0", "0.30.0"),

@@ -74,6 +74,8 @@ def test_a_draft_fits_the_verifier_it_was_trained_for(draft: str, verifier: str,
 
 QWEN3_CONFIG = load(QWEN3)
 SMALL = QWEN3_CONFIG | {"hidden_size": 2560}
+EXPERTS = QWEN3_CONFIG | {"num_experts": 8}
+IN_PARALLEL = {"--enable-expert-parallel": "true"}
 NESTED = {
     "architectures": ["Qwen3VLForConditionalGeneration"],
     "model_type": "qwen3_vl",
@@ -237,6 +239,12 @@ CASES: list[tuple[str, Reason, str, dict[str, Any]]] = [
         "spec.engine.args",
         {"draft": EAGLE3, "verifier": QWEN3_CONFIG | {"rope_scaling": YARN}, "max_model_len": 40961},
     ),
+    (
+        "experts in parallel on an engine that asks the draft for some",
+        Reason.ARGS_INVALID,
+        "spec.engine.args",
+        {"draft": EAGLE3, "verifier": EXPERTS, "flags": IN_PARALLEL, "engine_version": "0.30.0"},
+    ),
 ]
 
 
@@ -316,6 +324,18 @@ def test_what_is_known_to_fail_is_found_once(reason: Reason, field: str, case: d
                 "max_model_len": 81920,
             },
             id="the whole of a context that is scaled",
+        ),
+        pytest.param(
+            {"draft": EAGLE3, "verifier": EXPERTS, "flags": IN_PARALLEL, "engine_version": "0.29.0"},
+            id="experts in parallel before the draft was asked for some",
+        ),
+        pytest.param(
+            {"draft": EAGLE3, "verifier": EXPERTS, "flags": IN_PARALLEL, "engine_version": "0.31.0"},
+            id="experts in parallel since the draft isn't asked for some",
+        ),
+        pytest.param(
+            {"draft": EAGLE3, "verifier": EXPERTS, "engine_version": "0.30.0"},
+            id="experts that aren't spread",
         ),
         pytest.param(
             {"draft": EAGLE3, "verifier": QWEN3_CONFIG | {"rope_scaling": "odd"}, "max_model_len": 10**6},
@@ -771,7 +791,7 @@ def judged(
         pytest.param(
             Reason.ARGS_INVALID,
             "spec.engine.args",
-            {"flags": {"--enable-expert-parallel": "true"}},
+            {"flags": IN_PARALLEL},
             id="experts in parallel of a model that has none",
         ),
         pytest.param(
@@ -926,11 +946,25 @@ def test_without_a_recipe_the_method_and_its_draft_are_judged(reason: Reason, fi
             id="medusa heads on an engine that doesn't ask for it",
         ),
         pytest.param(
-            {"verifier": QWEN3_CONFIG | {"num_experts": 8}, "flags": {"--enable-expert-parallel": "true"}},
+            {"verifier": EXPERTS, "flags": IN_PARALLEL},
             id="experts in parallel",
         ),
         pytest.param(
-            {"verifier": {"model_type": "qwen3_moe"}, "flags": {"--enable-expert-parallel": "true"}},
+            {
+                "method": "draft_model",
+                "draft": SMALL_DRAFT | {"num_experts": 4},
+                "verifier": EXPERTS,
+                "flags": IN_PARALLEL,
+                "engine_version": "0.30.0",
+            },
+            id="experts in parallel of a draft that has some",
+        ),
+        pytest.param(
+            {"method": "ngram", "verifier": EXPERTS, "flags": IN_PARALLEL, "engine_version": "0.30.0"},
+            id="experts in parallel without a draft",
+        ),
+        pytest.param(
+            {"verifier": {"model_type": "qwen3_moe"}, "flags": IN_PARALLEL},
             id="experts in parallel of a model that says nothing of itself",
         ),
         pytest.param({"pipeline": 36}, id="as many stages as layers"),

@@ -14,7 +14,8 @@ The names, by kind:
 - ``mtp_model``: a model's type, or its architecture, by which layers for multi-token prediction are found in it
 - ``quantization``: a method, ``deprecated_quantization`` those that have to be allowed; ``float16_unsupported``: a type
   of models that aren't run in float16
-- ``behaviour``: ``slots_per_sequence``, room for drafts is kept for each sequence that a step may have, and not once;
+- ``behaviour``: ``draft_inherits_experts``, the experts of a draft are spread wherever those of the verifier are;
+  ``slots_per_sequence``, room for drafts is kept for each sequence that a step may have, and not once;
   ``taps_cross_stages``, the states that a draft reads are handed from one pipeline stage to the next;
   ``yarn_is_scaled``, the context in a config is taken as scaled by yarn already; ``medusa_reads_vocabulary``, medusa
   heads are built for the vocabulary that is at the top of the verifier's config

@@ -5,31 +5,51 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from speculator_operator.api import Finding, Reason
+from speculator_operator.core import releases
 from speculator_operator.core.memory import COMFORTABLE
-from speculator_operator.core.model_config import size, text
+from speculator_operator.core.model_config import Config, size, text
 from speculator_operator.core.rules.case import Case, Rule, by_the_verifiers_config, error, warning
 
 
 @by_the_verifiers_config
 def experts_missing(case: Case) -> Iterator[Finding]:
-    """Experts are spread over GPUs only where there are some: a model that has none says nothing of them.
+    """Experts are spread over GPUs only where there are some.
 
-    Source: ``_verify_with_expert_parallelism`` in config/model.py, ``get_num_experts`` in
-    transformers_utils/model_arch_config_convertor.py.
+    Source: ``_verify_with_expert_parallelism`` in config/model.py.
     """
-    said = " ".join(map(str, (*case.verifier.config, *case.target, text(case.target, "model_type")))).lower()
-    words = ("expert", "moe", "block_configs", "ffn_config")
-    if (
-        case.on("--enable-expert-parallel")
-        and size(case.target, "num_hidden_layers")
-        and not any(word in said for word in words)
-    ):
+    if case.on("--enable-expert-parallel") and _no_experts(case.verifier.config, case.target):
         yield error(
             Reason.ARGS_INVALID,
             "--enable-expert-parallel is set, and the verifier has no experts",
             "leave it out",
             "spec.engine.args",
         )
+
+
+def drafts_experts_missing(case: Case) -> Iterator[Finding]:
+    """One release spreads the experts of a draft wherever it spreads those of the verifier.
+
+    Source: ``create_draft_parallel_config`` in config/speculative.py of 0.30.0.
+    """
+    version = case.engine_version
+    inherited = releases.available("behaviour", "draft_inherits_experts", version)
+    if case.on("--enable-expert-parallel") and inherited and case.draft and _no_experts(case.config, case.layer):
+        yield error(
+            Reason.ARGS_INVALID,
+            f"--enable-expert-parallel is set, engine {version} spreads the draft's experts too, and it has none",
+            "leave it out, or set spec.engine.image to a newer engine",
+            "spec.engine.args",
+        )
+
+
+def _no_experts(config: Config, language: Config) -> bool:
+    """Whether a model has no experts: one that has none says nothing of them. ``language`` is its language model.
+
+    Source: ``get_num_experts`` in transformers_utils/model_arch_config_convertor.py.
+    """
+    said = " ".join(map(str, (*config, *language, text(language, "model_type")))).lower()
+    words = ("expert", "moe", "block_configs", "ffn_config")
+    return size(language, "num_hidden_layers") is not None and not any(word in said for word in words)
 
 
 @by_the_verifiers_config
@@ -92,6 +112,7 @@ def accelerators_exceed_node(case: Case) -> Iterator[Finding]:
 
 RULES: tuple[Rule, ...] = (
     experts_missing,
+    drafts_experts_missing,
     layers_too_few,
     memory_insufficient,
     accelerators_exceed_node,
