@@ -20,6 +20,7 @@ DSPARK = {
     "draft_vocab_size": 32000,
     "transformer_layer_config": {"vocab_size": 151936},
 }
+MTP = {"model_type": "deepseek_v3", "num_nextn_predict_layers": 1}
 
 
 def drafting(method: str, tokens: int, **more: Any) -> dict[str, Any]:
@@ -74,6 +75,14 @@ REFUSED: dict[str, tuple[list[str], dict[str, Any], str]] = {
         {"speculative": {"method": "dspark", "enable_adaptive_verification": True}},
         "doesn't go with enable_adaptive_verification",
     ),
+    **{
+        f"a fast prefill with {method}": (
+            ["--kv-sharing-fast-prefill"],
+            {"speculative": {"method": method}, "draft": draft},
+            f"doesn't go with method {method}",
+        )
+        for method, draft in (("eagle", {}), ("eagle3", {}), ("dflash", {}), ("dspark", DSPARK), ("mtp", MTP))
+    },
     "fewer batched tokens than sequences": (
         ["--max-num-batched-tokens=64", "--max-num-seqs=128"],
         {},
@@ -231,6 +240,9 @@ TAKEN: dict[str, tuple[list[str], dict[str, Any]]] = {
     "async scheduling without speculation": (["--async-scheduling"], {}),
     "no async scheduling with prompt lookup": (["--no-async-scheduling"], {"speculative": {"method": "ngram"}}),
     "an eager engine without adaptive verification": (["--enforce-eager"], {"speculative": {"method": "dspark"}}),
+    "a fast prefill with prompt lookup": (["--kv-sharing-fast-prefill"], {"speculative": {"method": "ngram"}}),
+    "a fast prefill with a draft model": (["--kv-sharing-fast-prefill"], drafting("draft_model", 4)),
+    "no fast prefill, in so many words": (["--no-kv-sharing-fast-prefill"], drafting("eagle3", 4)),
     "as many batched tokens as sequences": (["--max-num-batched-tokens=128", "--max-num-seqs=128"], {}),
     "batched tokens alone": (["--max-num-batched-tokens=64"], {"max_model_len": 4096}),
     "a step of a token besides a block of drafts": (

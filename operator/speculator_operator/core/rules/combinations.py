@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from speculator_operator.api import Finding, Reason
-from speculator_operator.core import releases
+from speculator_operator.core import drafts, releases
 from speculator_operator.core.engine_args import human_integer
 from speculator_operator.core.model_config import part, size
 from speculator_operator.core.rules.case import Case, Rule, error, warning
@@ -57,6 +57,15 @@ def graphs_missing(case: Case) -> Iterator[Finding]:
     """
     if case.speculative.get("enable_adaptive_verification") is True and case.on("--enforce-eager"):
         yield _error("--enforce-eager doesn't go with enable_adaptive_verification", "leave one of them out")
+
+
+def fast_prefill_unsupported(case: Case) -> Iterator[Finding]:
+    """Drafts that are made of the verifier's states need those of all tokens, which a fast prefill leaves out.
+
+    Source: ``VllmConfig.__post_init__`` in config/vllm.py, ``use_eagle`` in config/speculative.py.
+    """
+    if case.on("--kv-sharing-fast-prefill") and case.method in drafts.HEADS | {"mtp"}:
+        yield _error(f"--kv-sharing-fast-prefill doesn't go with method {case.method}", "leave it out")
 
 
 def batch_too_small(case: Case) -> Iterator[Finding]:
@@ -240,6 +249,7 @@ RULES: tuple[Rule, ...] = (
     companion_missing,
     async_scheduling_unsupported,
     graphs_missing,
+    fast_prefill_unsupported,
     batch_too_small,
     steps_full_of_drafts,
     long_prompt_beyond_context,
