@@ -363,6 +363,7 @@ def _findings(
         recipe=models.recipe if drafts else None,
         speculative=config or {},
         draft=models.draft if drafts else None,
+        off=models.off,
         verifier=models.verifier,
         tensor=request.serving.tensor,
         pipeline=request.serving.pipeline,

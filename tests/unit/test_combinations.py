@@ -55,6 +55,16 @@ REFUSED: dict[str, tuple[list[str], dict[str, Any], str]] = {
         {},
         "add --enable-log-requests",
     ),
+    "measures of drafts in a baseline": (
+        ["--per-request-spec-decode-metrics=summary"],
+        {"off": Reason.DISABLED},
+        "nothing is drafted (Disabled); leave it out, or set it to none",
+    ),
+    "measures of drafts in a regular model": (
+        ["--per-request-spec-decode-metrics", "detailed"],
+        {"off": Reason.REGULAR_MODEL},
+        "nothing is drafted (RegularModel)",
+    ),
     "async scheduling with prompt lookup": (
         ["--async-scheduling"],
         {"speculative": {"method": "ngram"}},
@@ -236,6 +246,12 @@ TAKEN: dict[str, tuple[list[str], dict[str, Any]]] = {
     "tools with a parser": (["--enable-auto-tool-choice", "--tool-call-parser=hermes"], {}),
     "no tools, in so many words": (["--no-enable-auto-tool-choice"], {}),
     "outputs and requests": (["--enable-log-outputs", "--enable-log-requests"], {}),
+    "measures of drafts that are made": (["--per-request-spec-decode-metrics=summary"], drafting("eagle3", 4)),
+    "measures of drafts whose config was refused": (["--per-request-spec-decode-metrics=summary"], {}),
+    "no measures of drafts, in so many words": (
+        ["--per-request-spec-decode-metrics=none"],
+        {"off": Reason.DISABLED},
+    ),
     "async scheduling with an eagle3 draft": (["--async-scheduling"], {"speculative": {"method": "eagle3"}}),
     "async scheduling without speculation": (["--async-scheduling"], {}),
     "no async scheduling with prompt lookup": (["--no-async-scheduling"], {"speculative": {"method": "ngram"}}),

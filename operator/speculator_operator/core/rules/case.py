@@ -40,12 +40,14 @@ class Case:
     that needs no weights, is None. ``max_model_len`` is None where no length is asked for, or where the engine is to
     choose one; ``flags`` are the engine's other options (``engine_args.flags_of``). What the installation or the
     resource allows beyond is under ``allow_...``; ``accelerators_per_node`` is the most that a node has.
-    From a ``cache`` the engine loads folders, whose names say nothing.
+    From a ``cache`` the engine loads folders, whose names say nothing. ``off`` is why nothing is drafted, None where
+    something is, or was to be: its config may have been refused.
     """
 
     recipe: Recipe | None = None
     speculative: Mapping[str, Any]
     draft: Snapshot | None = None
+    off: Reason | None = None
     verifier: Snapshot
     tensor: int = 1
     pipeline: int = 1

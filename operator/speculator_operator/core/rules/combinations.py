@@ -34,6 +34,19 @@ def companion_missing(case: Case) -> Iterator[Finding]:
             yield _error(f"{flag} is set without {companion}", f"add {companion}, or leave {flag} out")
 
 
+def nothing_to_measure(case: Case) -> Iterator[Finding]:
+    """Drafts are measured where there are some: a baseline can't have all arguments of what it is compared with.
+
+    Source: ``VllmConfig.__post_init__`` in config/vllm.py.
+    """
+    measured = case.flags.get("--per-request-spec-decode-metrics", "none")
+    if case.off and measured != "none":
+        yield _error(
+            f"--per-request-spec-decode-metrics is {measured}, and nothing is drafted ({case.off})",
+            "leave it out, or set it to none",
+        )
+
+
 def async_scheduling_unsupported(case: Case) -> Iterator[Finding]:
     """Asynchronous scheduling is on by default, and off where it can't be; asked for, it must be possible.
 
@@ -247,6 +260,7 @@ def _error(evidence: str, remedy: str) -> Finding:
 
 RULES: tuple[Rule, ...] = (
     companion_missing,
+    nothing_to_measure,
     async_scheduling_unsupported,
     graphs_missing,
     fast_prefill_unsupported,
