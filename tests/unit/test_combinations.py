@@ -55,6 +55,17 @@ REFUSED: dict[str, tuple[list[str], dict[str, Any], str]] = {
         {},
         "add --enable-log-requests",
     ),
+    "experts balanced that aren't in parallel": (["--enable-eplb"], {"tensor": 2}, "add --enable-expert-parallel"),
+    "experts balanced on one GPU": (
+        ["--enable-eplb", "--enable-expert-parallel"],
+        {},
+        "spec.parallelism.tensor is 1",
+    ),
+    "experts balanced on stages of one GPU": (
+        ["--enable-eplb", "--enable-expert-parallel"],
+        {"pipeline": 2},
+        "spec.parallelism.tensor is 1",
+    ),
     "measures of drafts in a baseline": (
         ["--per-request-spec-decode-metrics=summary"],
         {"off": Reason.DISABLED},
@@ -246,6 +257,8 @@ TAKEN: dict[str, tuple[list[str], dict[str, Any]]] = {
     "tools with a parser": (["--enable-auto-tool-choice", "--tool-call-parser=hermes"], {}),
     "no tools, in so many words": (["--no-enable-auto-tool-choice"], {}),
     "outputs and requests": (["--enable-log-outputs", "--enable-log-requests"], {}),
+    "experts balanced on two GPUs": (["--enable-eplb", "--enable-expert-parallel"], {"tensor": 2}),
+    "no experts balanced, in so many words": (["--no-enable-eplb"], {}),
     "measures of drafts that are made": (["--per-request-spec-decode-metrics=summary"], drafting("eagle3", 4)),
     "measures of drafts whose config was refused": (["--per-request-spec-decode-metrics=summary"], {}),
     "no measures of drafts, in so many words": (

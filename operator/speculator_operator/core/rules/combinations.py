@@ -14,8 +14,13 @@ from speculator_operator.core.engine_args import human_integer
 from speculator_operator.core.model_config import part, size
 from speculator_operator.core.rules.case import Case, Rule, error, warning
 
-#: Source: ``validate_parsed_serve_args`` in entrypoints/launchers/cli_args.py.
-_COMPANIONS = {"--enable-auto-tool-choice": "--tool-call-parser", "--enable-log-outputs": "--enable-log-requests"}
+#: Source: ``validate_parsed_serve_args`` in entrypoints/launchers/cli_args.py; for experts, ``ParallelConfig`` in
+#: config/parallel.py.
+_COMPANIONS = {
+    "--enable-auto-tool-choice": "--tool-call-parser",
+    "--enable-eplb": "--enable-expert-parallel",
+    "--enable-log-outputs": "--enable-log-requests",
+}
 #: Source: ``VllmConfig.__post_init__`` in config/vllm.py: drafters that need the tokens of the step before.
 _SCHEDULED_IN_STEP = frozenset({"medusa", "mlp_speculator", "ngram", "suffix"})
 #: Tokens of a step: no device has more by default, twice as many where throughput comes first.
@@ -32,6 +37,18 @@ def companion_missing(case: Case) -> Iterator[Finding]:
     for flag, companion in _COMPANIONS.items():
         if case.on(flag) and (companion not in case.flags or _off(case, companion)):
             yield _error(f"{flag} is set without {companion}", f"add {companion}, or leave {flag} out")
+
+
+def nothing_to_balance(case: Case) -> Iterator[Finding]:
+    """Experts are moved between the GPUs that share a stage's layers.
+
+    Source: ``ParallelConfig._validate_parallel_config`` in config/parallel.py.
+    """
+    if case.on("--enable-eplb") and case.tensor == 1:
+        yield _error(
+            "--enable-eplb is set, and no layer's experts are on several GPUs: spec.parallelism.tensor is 1",
+            "raise it, or leave --enable-eplb out",
+        )
 
 
 def nothing_to_measure(case: Case) -> Iterator[Finding]:
@@ -260,6 +277,7 @@ def _error(evidence: str, remedy: str) -> Finding:
 
 RULES: tuple[Rule, ...] = (
     companion_missing,
+    nothing_to_balance,
     nothing_to_measure,
     async_scheduling_unsupported,
     graphs_missing,
