@@ -39,6 +39,14 @@ DEEPSEEK = {
     "torch_dtype": "bfloat16",
     "quantization_config": {"quant_method": "fp8"},
 }
+#: In each layer, an indexer keeps 128 bytes and a number of four beside the latent 512 + 64.
+SPARSE = DEEPSEEK | {
+    "model_type": "deepseek_v32",
+    "architectures": ["DeepseekV32ForCausalLM"],
+    "index_head_dim": 128,
+    "index_topk": 2048,
+}
+GLM = SPARSE | {"model_type": "glm_moe_dsa", "architectures": ["GlmMoeDsaForCausalLM"]}
 #: Every other layer keeps 128 tokens.
 GPT_OSS = {
     "model_type": "gpt_oss",
@@ -111,6 +119,40 @@ def estimated(
         pytest.param({"config": DEEPSEEK}, 61 * 576 * 2, id="latent attention"),
         pytest.param({"config": DEEPSEEK, "tensor": 8}, 8 * 61 * 576 * 2, id="latent attention, kept by each"),
         pytest.param({"config": DEEPSEEK, "method": "mtp"}, 62 * 576 * 2, id="a layer that predicts several tokens"),
+        pytest.param({"config": SPARSE, "tensor": 8}, 8 * 61 * (576 * 2 + 132), id="an indexer in each layer"),
+        pytest.param({"config": GLM}, 61 * (576 * 2 + 132), id="an indexer in each layer of GLM"),
+        pytest.param(
+            {"config": SPARSE, "flags": {"--kv-cache-dtype": "fp8"}}, 61 * (576 + 132), id="an indexer beside one byte"
+        ),
+        *(
+            pytest.param({"config": model, "flags": {"--kv-cache-dtype": dtype}}, 61 * of_a_layer, id=f"{dtype}{which}")
+            for dtype, latent in (("fp8_ds_mla", 656), ("nvfp4_ds_mla", 352))
+            for model, which, of_a_layer in (
+                (DEEPSEEK, ", which packs a layer", latent),
+                (SPARSE, " beside an indexer", latent + 132),
+            )
+        ),
+        pytest.param(
+            {"config": SPARSE | {"index_topk_freq": 4}, "method": "mtp"},
+            62 * 576 * 2 + (2 + 59 // 4 + 1) * 132,
+            id="indexers in every fourth layer after the second, and in one that predicts several tokens",
+        ),
+        pytest.param(
+            {"config": SPARSE | {"index_topk_freq": 4, "index_skip_topk_offset": 0}},
+            61 * 576 * 2 + 61 // 4 * 132,
+            id="indexers in every fourth layer",
+        ),
+        *(
+            pytest.param(
+                {"config": SPARSE | {"index_topk_pattern": pattern}, "method": "mtp"},
+                62 * 576 * 2 + (61 - 30 + 1) * 132,
+                id=f"indexers by a pattern, in a {type(pattern).__name__}",
+            )
+            for pattern in ("FS" * 30, ["F", "S"] * 30)
+        ),
+        pytest.param({"config": SPARSE | {"index_topk_pattern": 1}}, 61 * 576 * 2, id="indexers nobody can say where"),
+        pytest.param({"config": SPARSE | {"index_head_dim": None}}, 61 * 576 * 2, id="indexers of no size"),
+        pytest.param({"config": DEEPSEEK | {"index_head_dim": 128}}, 61 * 576 * 2, id="a size of no indexers"),
         pytest.param({"config": GPT_OSS}, 4 * 2 * 8 * 64 * 2, id="sliding windows, for one token"),
         pytest.param(
             {"config": QWEN3 | {"quantization_config": {"kv_cache_scheme": {"num_bits": 8, "type": "float"}}}},
@@ -172,6 +214,29 @@ def test_the_cache_of_a_request(case: dict[str, Any], cache: int | None) -> None
     assert made.cache == cache
     assert made.required == 16 * GIB + (cache or 0)
     assert (cache is None) == any("key-value cache" in part for part in made.not_counted)
+
+
+@pytest.mark.parametrize(
+    ("config", "flags", "of_a_layer"),
+    [
+        pytest.param(DEEPSEEK, {}, 576 * 2, id="latent attention"),
+        pytest.param(SPARSE, {}, 656 + 132, id="an indexer beside, in 8 bits on some accelerators"),
+        pytest.param(GLM, {}, 576 + 132, id="GLM, on some in 8 bits and nothing else"),
+        pytest.param(GLM, {"--kv-cache-dtype": "bfloat16"}, 576 * 2 + 132, id="a type that is set"),
+        pytest.param(
+            GLM | {"quantization_config": {"quant_method": "fp8", "kv_cache_quant_algo": "NEW"}},
+            {},
+            576 // 2 + 132,
+            id="a type that the checkpoint asks for",
+        ),
+    ],
+)
+def test_the_least_cache_is_what_some_accelerators_keep(
+    config: dict[str, Any], flags: dict[str, str], of_a_layer: int
+) -> None:
+    made = estimated(config, method="mtp", flags=flags)
+    assert made.least == 16 * GIB + 1024 * 62 * of_a_layer
+    assert made.required == 16 * GIB + (made.cache or 0)
 
 
 BOTH_EMBEDDINGS = 2 * 151936 * 4096 * 2
@@ -432,6 +497,9 @@ def test_the_summary_has_the_numbers() -> None:
         "x 0.92); 8.14 GiB if weights are stored wider than they are loaded, shared, or left out"
     )
     assert estimated(memory=16 * GIB, parameters={"BF16": 8 * GIB}).summary.endswith("x 0.92)")
+    assert estimated(SPARSE, method="mtp", memory=18 * GIB, max_model_len=10000).summary.endswith(
+        "left out, and the cache is in 8 bits, as some accelerators keep it"
+    )
 
 
 @pytest.mark.parametrize(
@@ -529,6 +597,7 @@ MORE = st.dictionaries(
         [
             *("kv_lora_rank", "qk_rope_head_dim", "head_dim", "sliding_window", "use_sliding_window", "layer_types"),
             *("dtype", "torch_dtype", "quantization_config", "compression_config", "block_configs"),
+            *("index_topk", "index_head_dim", "index_topk_pattern", "index_topk_freq", "index_skip_topk_offset"),
         ]
     ),
     JSON | st.just(["full_attention"] * 4) | st.just("bfloat16"),

@@ -38,12 +38,15 @@ MOST_TENSOR = 64
 
 # Source: `gpu_memory_utilization` in config/cache.py. Earlier releases had 0.90: the higher one refuses less.
 _UTILIZATION = Fraction(92, 100)
+#: What ``auto`` comes to where all is computed in 32 bits.
+_WIDE = "float32"
 # Source: `CacheDType` there. Bytes of one number; one that isn't here has more than a quarter.
 _CACHE_BYTES: Mapping[str, Fraction] = {
     **dict.fromkeys(("auto", "float16", "bfloat16"), Fraction(2)),
     **dict.fromkeys(("fp8", "fp8_e4m3", "fp8_e5m2", "fp8_inc", "fp8_ds_mla", "fp8_per_token_head"), Fraction(1)),
     "int8_per_token_head": Fraction(1),
     **dict.fromkeys(("int4_per_token_head", "nvfp4", "nvfp4_4over6", "nvfp4_ds_mla"), Fraction(1, 2)),
+    _WIDE: Fraction(4),
 }
 _FEWEST_CACHE_BYTES = Fraction(1, 4)
 # Source: `_ONLINE_SHORTHANDS` in config/quantization.py; bitsandbytes until 0.28. Bytes of a weight that is quantized
@@ -100,8 +103,16 @@ _ATTENTION_IN_EACH_LAYER = frozenset(
 _LATENT_ATTENTION_IN_EACH_LAYER = frozenset(
     ("deepseek_v2", "deepseek_v3", "deepseek_v32", "glm4_moe_lite", "glm_moe_dsa", "kimi_k2", "pangu_ultra_moe")
 )
-#: Quantized unless the cache's type is set: the comment at ``cache_dtype`` in config/cache.py.
-_CACHE_IN_FP8 = frozenset({"deepseek_v32", "glm_moe_dsa"})
+#: Of these, some accelerators keep a cache in 8 bits where its type isn't set. Source: `GlmMoeDsaForCausalLM` in
+#: model_executor/models/config.py, and `_canonicalize_sparse_mla_kv_cache_dtype`.
+_NARROWEST_CACHE: Mapping[str, str] = {"deepseek_v32": "fp8_ds_mla", "glm_moe_dsa": "fp8"}
+#: What a config says of its hidden layers only, and not of those that predict several tokens.
+_OF_HIDDEN_LAYERS = frozenset({"index_topk_freq", "index_topk_pattern", "layer_types"})
+#: Bytes of a token and layer of latent attention, in formats that pack it. Source: `MLAAttention.get_kv_cache_spec` in
+#: model_executor/layers/attention/mla_attention.py, which has the function above as well.
+_PACKED_BYTES: Mapping[str, int] = {"fp8_ds_mla": 656, "nvfp4_ds_mla": 352}
+#: An indexer keeps a number of four bytes beside so many of one: `Indexer` in model_executor/models/deepseek_v2.py.
+_INDEXER_BLOCK = 128
 
 
 def estimate(
@@ -140,12 +151,12 @@ def estimate(
         cache_per_token=_bounded(now.cache.of(1)) if now.cache else None,
         max_model_len=length,
         required=min(now.required, LARGEST),
-        least=min(now.verifier.least + now.draft.least + (now.cached or 0), LARGEST),
+        least=min(now.verifier.least + now.draft.least + now.least_cached, LARGEST),
         fitting_tensor=plan.fitting_tensor(tensor, most_tensor) if tight else None,
         fitting_max_model_len=plan.fitting_length(tensor) if tight else None,
         not_counted=list(plan.not_counted(tensor)),
     )
-    return made.model_copy(update={"summary": _summary(made)})
+    return made.model_copy(update={"summary": _summary(made, narrower=now.least_cached < (now.cached or 0))})
 
 
 @dataclass(frozen=True)
@@ -201,12 +212,17 @@ class _Engine:
 
 @dataclass(frozen=True)
 class _Need:
-    """What is needed of the accelerators, all together, and what the engine may take of them."""
+    """What is needed of the accelerators, all together, and what the engine may take of them.
+
+    ``cached`` are the bytes of one request, and ``least_cached`` those where the cache's type is the accelerator's to
+    choose, and it chooses the narrowest.
+    """
 
     verifier: _Weights
     draft: _Weights
     cache: _Cache | None
     cached: int | None
+    least_cached: int
     available: int | None
 
     @property
@@ -236,13 +252,14 @@ class _Plan:
             verifier=self.verifier_weights(accelerators),
             draft=self.draft_weights(),
             cache=cache,
-            cached=cache.of(self.kept(self.length)) if cache and self.length else None,
+            cached=self.cached(cache),
+            least_cached=self.cached(self.cache(tensor, narrowest=True)) or 0,
             available=None if memory is None else math.ceil(memory * accelerators * self.engine.utilization),
         )
 
-    def kept(self, length: int) -> int:
-        """Tokens of a request that one rank keeps: ``FullAttentionSpec`` in v1/kv_cache_interface.py."""
-        return math.ceil(length / self.engine.cache_shards)
+    def cached(self, cache: _Cache | None) -> int | None:
+        """Bytes of a request, of which each rank keeps a part: ``FullAttentionSpec`` in v1/kv_cache_interface.py."""
+        return cache.of(math.ceil(self.length / self.engine.cache_shards)) if cache and self.length else None
 
     def verifier_weights(self, accelerators: int) -> _Weights:
         config = self.verifier.config
@@ -300,37 +317,36 @@ class _Plan:
             config, language_model(config), wide=self.engine.wide
         )
 
-    def cache(self, tensor: int) -> _Cache | None:
+    def cache(self, tensor: int, *, narrowest: bool = False) -> _Cache | None:
         target = language_model(self.verifier.config)
-        verifier = _cache(target, tensor, self._cache_bytes(self.engine.cache_dtype, target))
+        verifier = _cache(target, tensor, self._cache_dtype(self.engine.cache_dtype, target, narrowest=narrowest))
         if verifier is None:
             return None
-        drafting = self._draft_cache(tensor) if self.method in drafts.CACHING else None
+        drafting = self._draft_cache(tensor, narrowest=narrowest) if self.method in drafts.CACHING else None
         return verifier + drafting if drafting else verifier
 
-    def _draft_cache(self, tensor: int) -> _Cache | None:
+    def _draft_cache(self, tensor: int, *, narrowest: bool = False) -> _Cache | None:
         dtype = text(self.speculative, "kv_cache_dtype") or self.engine.cache_dtype
         if self.draft is not None:
             layer = draft_layers(self.draft.config)
-            return _cache(layer, tensor, self._cache_bytes(dtype, layer))
+            return _cache(layer, tensor, self._cache_dtype(dtype, layer, narrowest=narrowest))
         found = drafts.mtp_layers(self.verifier.config)
         target = language_model(self.verifier.config)
         if self.method != "mtp" or found is None or not found.count:
             return None
-        layers = {key: value for key, value in target.items() if key != "layer_types"}
+        layers = {key: value for key, value in target.items() if key not in _OF_HIDDEN_LAYERS}
         layers["num_hidden_layers"] = found.count
-        return _cache(layers, tensor, self._cache_bytes(dtype, target))
+        return _cache(layers, tensor, self._cache_dtype(dtype, target, narrowest=narrowest))
 
-    def _cache_bytes(self, dtype: str, layer: Config) -> Fraction:
+    def _cache_dtype(self, dtype: str, layer: Config, *, narrowest: bool) -> str:
         if dtype != "auto":
-            return _CACHE_BYTES.get(dtype, _FEWEST_CACHE_BYTES)
-        if text(layer, "model_type") in _CACHE_IN_FP8:
-            return _CACHE_BYTES["fp8"]
+            return dtype
         if asked := _quantized_cache(self.verifier.config):
-            return _CACHE_BYTES[asked]
+            return asked
         if _SAYS_OF_CACHE in (self.verifier.files or {}):
-            return _CACHE_BYTES["nvfp4"]
-        return Fraction(4) if self.engine.wide else _CACHE_BYTES["auto"]
+            return "nvfp4"
+        wider = _WIDE if self.engine.wide else "auto"
+        return _NARROWEST_CACHE.get(text(layer, "model_type"), wider) if narrowest else wider
 
     def fitting_tensor(self, tensor: int, most: int) -> int | None:
         """The smallest tensor parallel size above that the heads allow, and that leaves room."""
@@ -370,18 +386,22 @@ class _Plan:
             yield f"what {flag} leaves out, or elsewhere"
 
 
-def _cache(layer: Config, tensor: int, number_bytes: Fraction) -> _Cache | None:
+def _cache(layer: Config, tensor: int, dtype: str) -> _Cache | None:
     """The cache of a model, over its tensor parallel group; None where its config doesn't say it plainly.
 
     Source: ``get_num_kv_heads`` in config/model.py, ``AttentionSpec`` and ``MLAAttentionSpec`` in
     v1/kv_cache_interface.py, ``get_head_size`` in transformers_utils/model_arch_config_convertor.py.
     """
     kind, layers = text(layer, "model_type"), size(layer, "num_hidden_layers")
+    number_bytes = _CACHE_BYTES.get(dtype, _FEWEST_CACHE_BYTES)
     if layers is None or any(layer.get(key) for key in ("block_configs", "compress_ratios", "num_kv_shared_layers")):
         return None
     if kind in _LATENT_ATTENTION_IN_EACH_LAYER:
         rank, rope = size(layer, "kv_lora_rank"), number(layer, "qk_rope_head_dim")
-        return None if rank is None or rope is None else _Cache(layers * (rank + rope) * number_bytes * tensor)
+        if rank is None or rope is None:
+            return None
+        of_a_layer = Fraction(_PACKED_BYTES[dtype]) if dtype in _PACKED_BYTES else (rank + rope) * number_bytes
+        return _Cache((layers * of_a_layer + _of_indexers(layer, layers)) * tensor)
     heads, width = size(layer, "num_attention_heads"), size(layer, "head_dim")
     hidden = size(layer, "hidden_size")
     if kind not in _ATTENTION_IN_EACH_LAYER or heads is None or (width is None and hidden is None):
@@ -389,6 +409,24 @@ def _cache(layer: Config, tensor: int, number_bytes: Fraction) -> _Cache | None:
     kept = size(layer, "num_key_value_heads") or heads
     of_a_layer = 2 * max(kept // tensor, 1) * (width or (hidden or 0) // heads) * number_bytes * tensor
     return _by_windows(layer, layers, of_a_layer)
+
+
+def _of_indexers(layer: Config, layers: int) -> int:
+    """Bytes of a token that indexers keep beside latent attention, in layers that choose what is attended to; others
+    take what the layer before has chosen.
+
+    Source: ``DeepseekV2MLAAttention`` and ``Indexer`` in model_executor/models/deepseek_v2.py.
+    """
+    width = size(layer, "index_head_dim")
+    if width is None or size(layer, "index_topk") is None:
+        return 0
+    pattern = layer.get("index_topk_pattern")
+    if pattern is None:
+        first = min(layers, 2 if (given := number(layer, "index_skip_topk_offset")) is None else given)
+        choosing = first + (layers - first) // (size(layer, "index_topk_freq") or 1)
+    else:
+        choosing = layers - pattern[:layers].count("S") if isinstance(pattern, str | list) else 0
+    return choosing * (width + width // _INDEXER_BLOCK * 4)
 
 
 def _by_windows(layer: Config, layers: int, of_a_layer: Fraction) -> _Cache | None:
@@ -460,7 +498,8 @@ def _divides(layer: Config, tensor: int) -> bool:
     return kept is None or "kv_lora_rank" in layer or kept % tensor == 0 or tensor % kept == 0
 
 
-def _summary(made: MemoryEstimate) -> str:
+def _summary(made: MemoryEstimate, *, narrower: bool) -> str:
+    """``narrower`` is whether some accelerators keep less of a cache."""
     parts = [f"verifier {_shown(made.verifier_weights)}"]
     if made.draft_weights:
         parts.append(f"draft {_shown(made.draft_weights)}")
@@ -473,6 +512,7 @@ def _summary(made: MemoryEstimate) -> str:
     told = f"{needed} of {_shown(made.available)} ({have})"
     if made.least <= made.available < made.required:
         told += f"; {_shown(made.least)} if weights are stored wider than they are loaded, shared, or left out"
+        told += ", and the cache is in 8 bits, as some accelerators keep it" if narrower else ""
     return told
 
 
