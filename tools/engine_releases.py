@@ -48,6 +48,7 @@ Table = dict[str, Any]
 
 ARGUMENTS = "vllm/engine/arg_utils.py"
 FRONTENDS = tuple(f"vllm/entrypoints/{place}/cli_args.py" for place in ("common", "launchers", "openai"))
+EXPERTS = "vllm/model_executor/layers/fused_moe/oracle/fp8.py"
 INTERFACES = "vllm/model_executor/models/interfaces.py"
 MODEL_CONFIG = "vllm/config/model.py"
 QUANTIZATION = "vllm/model_executor/layers/quantization/__init__.py"
@@ -116,6 +117,9 @@ def behaviours(folder: Path) -> Facts:
             if isinstance(node, ast.Attribute | ast.BinOp | ast.keyword) and (mark := marks.get(ast.unparse(node))):
                 behaviour, symbol = mark
                 facts["behaviour", behaviour] = f"{path} {symbol}"
+    for node in _parsed(folder, EXPERTS).body:
+        if isinstance(node, ast.FunctionDef) and node.name == "refine_fp8_moe_block_shape":
+            facts["behaviour", "experts_blocks_refined"] = f"{EXPERTS} {node.name}"
     return facts
 
 

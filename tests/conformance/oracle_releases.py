@@ -49,6 +49,10 @@ def behaviour() -> Iterator[str]:
     config = importlib.import_module("vllm.config").VllmConfig
     if "max_num_seqs" in inspect.getsource(config._set_max_num_scheduled_tokens):  # noqa: SLF001  # it has no other door
         yield "slots_per_sequence"
+    experts = importlib.import_module("vllm.model_executor.layers.fused_moe.oracle.fp8")
+    shapes = SimpleNamespace(intermediate_size_per_partition=192, hidden_dim=2048, tp_size=4)
+    if experts.refine_fp8_moe_block_shape(shapes, [128, 128]) == [64, 64]:
+        yield "experts_blocks_refined"
 
 
 def speculators() -> dict[str, Any]:

@@ -44,6 +44,7 @@ SOURCES = {
         "class VllmConfig:\n    def _set_max_num_scheduled_tokens(self):\n"
         "        kept = self.speculative_config.max_num_new_slots_for_drafting * self.scheduler_config.max_num_seqs\n"
     ),
+    "model_executor/layers/fused_moe/oracle/fp8.py": "def refine_fp8_moe_block_shape(config, weight_block_size): ...\n",
     "model_executor/layers/quantization/__init__.py": (
         "QuantizationMethods = Literal['fp8', 'fp_quant']\nDEPRECATED_QUANTIZATION_METHODS = ['fp_quant']\n"
     ),
@@ -81,6 +82,7 @@ def test_a_release_is_read_from_its_sources(tmp_path: Path) -> None:
         ("architecture", "LlamaForCausalLM"),
         ("architecture", "MedusaModel"),
         ("behaviour", "draft_inherits_experts"),
+        ("behaviour", "experts_blocks_refined"),
         ("behaviour", "medusa_reads_vocabulary"),
         ("behaviour", "slots_per_sequence"),
         ("behaviour", "taps_cross_stages"),

@@ -62,6 +62,7 @@ def test_a_release_has_it_or_not_or_it_is_not_known(name: str) -> None:
         ("mtp_model", "MiMoV2FlashForCausalLM", "0.20.2", "0.21.0"),
         ("quantization", "auto_awq", "0.23.0", "0.24.0"),
         ("behaviour", "draft_inherits_experts", "0.29.0", "0.30.0"),
+        ("behaviour", "experts_blocks_refined", "0.28.0", "0.29.0"),
         ("behaviour", "medusa_reads_vocabulary", "0.24.0", "0.25.0"),
         ("behaviour", "slots_per_sequence", "0.19.0", "0.20.0"),
         ("behaviour", "taps_cross_stages", "0.29.0", "0.30.0"),
@@ -154,7 +155,7 @@ def test_every_row_has_a_kind_that_can_be_asked_for_and_a_source_in_a_release() 
     kinds = get_args(Kind)
     for row in TABLE["rows"]:
         assert row["kind"] in kinds
-        assert re.fullmatch(r"\d+\.\d+\.\d+: vllm/[a-z_/]+\.py\b.+", row["source"])
+        assert re.fullmatch(r"\d+\.\d+\.\d+: vllm/[a-z0-9_/]+\.py\b.+", row["source"])
         assert row["since"] in (None, *TABLE["releases"])
     assert {row["kind"] for row in TABLE["rows"]} == set(kinds)
 
