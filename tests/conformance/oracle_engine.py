@@ -20,12 +20,15 @@ import sys
 import tempfile
 import traceback
 import types
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 sys.path.append(str(Path(__file__).parents[2]))
 oracle_args: Any = importlib.import_module("oracle_args")
 checkpoints: Any = importlib.import_module("tools.testhub.checkpoints")
+
+Answer = Callable[[Any, dict[str, Any]], dict[str, Any]]
 
 SECONDS = 60
 WORDS = 500
@@ -129,7 +132,7 @@ def answer(parser: Any, question: dict[str, Any]) -> dict[str, Any]:
         return {name: outcome(parser, command) for name, command in question["commands"].items()}
 
 
-def in_a_process_of_its_own(parser: Any, question: dict[str, Any]) -> dict[str, Any]:
+def in_a_process_of_its_own(answer: Answer, parser: Any, question: dict[str, Any]) -> dict[str, Any]:
     receiver, sender = os.pipe()
     child = os.fork()
     if child == 0:
@@ -151,12 +154,12 @@ def in_a_process_of_its_own(parser: Any, question: dict[str, Any]) -> dict[str, 
     return told
 
 
-def main() -> None:
+def main(answer: Answer = answer) -> None:
     questions = json.load(sys.stdin)
     with tempfile.TemporaryDirectory() as cache:
         os.environ |= {"VLLM_CACHE_ROOT": cache, "VLLM_CONFIGURE_LOGGING": "0"}
         parser = prepared()
-        answers = [in_a_process_of_its_own(parser, question) for question in questions]
+        answers = [in_a_process_of_its_own(answer, parser, question) for question in questions]
     sys.stdout.write("\n" + json.dumps(answers) + "\n")
 
 

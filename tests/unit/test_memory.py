@@ -445,6 +445,21 @@ def test_what_the_engine_may_take(given: dict[str, Any], available: int | None) 
             None,
             id="five, of latent attention, which splits no key-value heads",
         ),
+        pytest.param(
+            {
+                "config": QWEN3
+                | {
+                    "intermediate_size": 9728,
+                    "quantization_config": {"quant_method": "fp8", "weight_block_size": [128, 128]},
+                },
+                "weights": 280 * GIB,
+                "max_model_len": None,
+                "most_tensor": 16,
+            },
+            None,
+            None,
+            id="not as many as cut through blocks of weights",
+        ),
         pytest.param({"weights": 280 * GIB, "most_tensor": 4}, None, None, id="not more than a node has"),
         pytest.param({"memory": 24 * GIB, "max_model_len": 40960}, 2, 28160, id="another one, or shorter requests"),
         pytest.param({"memory": 24 * GIB, "max_model_len": 28160}, None, None, id="the length that was proposed"),

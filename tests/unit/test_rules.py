@@ -395,6 +395,11 @@ def by(method: str) -> dict[str, Any]:
     return {"quantization_config": {"quant_method": method}}
 
 
+def in_blocks(config: Mapping[str, Any], width: int) -> dict[str, Any]:
+    blocks = {"quant_method": "fp8", "activation_scheme": "dynamic", "weight_block_size": [128, 128]}
+    return {**config, "intermediate_size": width, "moe_intermediate_size": width, "quantization_config": blocks}
+
+
 #: As its authors publish it: a llama model of one layer.
 RAW_EAGLE = {
     "architectures": ["LlamaForCausalLM"],
@@ -409,6 +414,7 @@ OLD_MEDUSA = {"base_model_name_or_path": "org/model", "medusa_num_heads": 4, "me
 MLP = {"model_type": "mlp_speculator", "emb_dim": 4096, "inner_dim": 3072, "n_predict": 3, "vocab_size": 151936}
 DFLASH = RAW_EAGLE3 | {"architectures": ["DFlashDraftModel"], "draft_vocab_size": None}
 SMALL_DRAFT = QWEN3_CONFIG | {"hidden_size": 1024, "num_hidden_layers": 28}
+EXPERTS = QWEN3_CONFIG | {"architectures": ["Qwen3MoeForCausalLM"], "model_type": "qwen3_moe", "num_experts": 128}
 GLM = {
     "architectures": ["Glm4MoeForCausalLM"],
     "model_type": "glm4_moe",
@@ -845,6 +851,24 @@ def judged(
             id="another quantization than the draft has",
         ),
         pytest.param(
+            Reason.QUANTIZATION_UNSUPPORTED,
+            TENSOR,
+            {"verifier": in_blocks(QWEN3_CONFIG, 9728), "tensor": 8},
+            id="weights whose blocks eight GPUs can't share",
+        ),
+        pytest.param(
+            Reason.QUANTIZATION_UNSUPPORTED,
+            TENSOR,
+            {"method": "draft_model", "draft": in_blocks(SMALL_DRAFT, 9728), "tensor": 8},
+            id="a draft's weights whose blocks eight GPUs can't share",
+        ),
+        pytest.param(
+            Reason.QUANTIZATION_UNSUPPORTED,
+            TENSOR,
+            {"verifier": in_blocks(EXPERTS, 768), "tensor": 4, "engine_version": "0.28.0"},
+            id="experts whose blocks the engine doesn't refine yet",
+        ),
+        pytest.param(
             Reason.ARGS_INVALID,
             "spec.engine.args",
             {"verifier": GEMMA3, "flags": {"--dtype": "half"}},
@@ -997,6 +1021,29 @@ def test_without_a_recipe_the_method_and_its_draft_are_judged(reason: Reason, fi
         pytest.param(
             {"verifier": QWEN3_CONFIG | by("auto-round"), "flags": {"--quantization": "awq"}},
             id="a quantization that the engine chooses whatever is asked for",
+        ),
+        pytest.param({"verifier": in_blocks(QWEN3_CONFIG, 9728), "tensor": 4}, id="blocks that four GPUs can share"),
+        pytest.param({"verifier": in_blocks(EXPERTS, 768), "tensor": 4}, id="experts whose blocks the engine refines"),
+        pytest.param(
+            {
+                "verifier": in_blocks(EXPERTS, 768),
+                "tensor": 4,
+                "engine_version": "0.28.0",
+                "flags": {"--enable-expert-parallel": "true"},
+            },
+            id="experts that are spread over the GPUs",
+        ),
+        pytest.param(
+            {"verifier": in_blocks(EXPERTS, 704), "tensor": 4, "flags": {"--moe-backend": "deep_gemm"}},
+            id="experts whose blocks a kernel may fill up",
+        ),
+        pytest.param(
+            {"verifier": in_blocks(QWEN3_CONFIG, 9728), "tensor": 8, "flags": {"--quantization": "humming"}},
+            id="blocks that another method reads",
+        ),
+        pytest.param(
+            {"verifier": in_blocks(QWEN3_CONFIG, 9728), "tensor": 8, "flags": {"--model-impl": "transformers"}},
+            id="blocks that the implementation of Transformers reads",
         ),
         pytest.param({"verifier": QWEN3_CONFIG | by("")}, id="weights that are quantized by nobody says what"),
         pytest.param({"verifier": QWEN3_CONFIG, "flags": {"--quantization": "fp8"}}, id="weights to be quantized"),

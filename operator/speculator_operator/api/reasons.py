@@ -334,9 +334,11 @@ class Reason(StrEnum):
 
     Set ``--max-model-len`` to the draft's context or less, or take a draft with a longer one."""
     QUANTIZATION_UNSUPPORTED = "QuantizationUnsupported"
-    """The weights are quantized by a method that the engine doesn't have, or by another one than is asked for.
+    """The weights are quantized by a method that the engine doesn't have, by another one than is asked for, or in
+    blocks that the tensor parallel size would cut.
 
-    Name weights that are quantized otherwise, or an engine that has the method; leave ``--quantization`` out."""
+    Name weights that are quantized otherwise, or an engine that has the method; leave ``--quantization`` out; set
+    ``spec.parallelism.tensor`` to a number that leaves blocks whole."""
     TOKENS_UNFIT = "TokensUnfit"
     """The number of speculative tokens is one that the draft's layers or heads can't propose.
 

@@ -15,7 +15,7 @@ from fractions import Fraction
 from typing import Any
 
 from speculator_operator.api import MemoryEstimate
-from speculator_operator.core import drafts, weight_files
+from speculator_operator.core import drafts, weight_blocks, weight_files
 from speculator_operator.core.checkpoint import Snapshot
 from speculator_operator.core.model_config import (
     LARGEST,
@@ -192,6 +192,7 @@ class _Engine:
     wide: bool
     quantization: str
     offloaded: int
+    whole_experts: bool
     loads_less: tuple[str, ...]
 
     @classmethod
@@ -206,6 +207,7 @@ class _Engine:
             wide=flags.get("--dtype") in ("float", "float32"),
             quantization=_online(flags),
             offloaded=int(_float(flags.get("--cpu-offload-gb")) * GIB),
+            whole_experts=flags.get("--enable-expert-parallel", "false") != "false",
             loads_less=tuple(flag for flag in flags if flag in _LOADS_LESS or flag.startswith("--offload-")),
         )
 
@@ -349,16 +351,26 @@ class _Plan:
         return _NARROWEST_CACHE.get(text(layer, "model_type"), wider) if narrowest else wider
 
     def fitting_tensor(self, tensor: int, most: int) -> int | None:
-        """The smallest tensor parallel size above that the heads allow, and that leaves room."""
+        """The smallest tensor parallel size above that the weights allow, and that leaves room."""
+        models = [self.verifier.config]
         layers = [language_model(self.verifier.config)]
         if self.draft is not None and self.method in drafts.HEADS | {"draft_model"}:
             layers.append(draft_layers(self.draft.config))
+            models.append(self.draft.config)
         for larger in range(tensor + 1, min(most, MOST_TENSOR) + 1):
             need = self.at(larger)
             room = need.available is not None and need.required <= COMFORTABLE * need.available
-            if room and all(_divides(layer, larger) for layer in layers):
+            if (
+                room
+                and all(_divides(layer, larger) for layer in layers)
+                and not any(self._cuts_blocks(model, larger) for model in models)
+            ):
                 return larger
         return None
+
+    def _cuts_blocks(self, model: Config, tensor: int) -> bool:
+        whole = self.engine.whole_experts
+        return weight_blocks.cut(model, tensor, whole_experts=whole, refining=True) is not None
 
     def fitting_length(self, tensor: int) -> int | None:
         """The longest length that leaves room."""

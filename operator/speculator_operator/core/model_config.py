@@ -69,7 +69,7 @@ def architecture(config: Config) -> str:
 
 def quantized(config: Config) -> bool:
     """Whether the weights are stored quantized."""
-    return bool(_quantization(config))
+    return bool(quantization_config(config))
 
 
 def quantization_method(config: Config) -> str:
@@ -78,15 +78,18 @@ def quantization_method(config: Config) -> str:
     Source: ``_normalize_quantization_config`` in transformers_utils/model_arch_config_convertor.py, which reads the
     method of ModelOpt's older configs out of their algorithm.
     """
-    quantization = _quantization(config)
+    quantization = quantization_config(config)
     older = part(quantization, "quantization")
     if text(part(quantization, "producer"), "name") == "modelopt" or "modelopt_quant_config" in older:
         return "modelopt"
     return text(quantization, "quant_method").lower().replace("compressed_tensors", "compressed-tensors")
 
 
-def _quantization(config: Config) -> Config:
-    """Source: ``get_quantization_config`` there."""
+def quantization_config(config: Config) -> Config:
+    """What a config says of how the weights are stored quantized; nothing where they aren't.
+
+    Source: ``get_quantization_config`` there.
+    """
     for whose in (config, part(config, "text_config")):
         for key in ("quantization_config", "compression_config"):
             if found := part(whose, key):

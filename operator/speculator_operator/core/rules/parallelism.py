@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from speculator_operator.api import Finding, Reason
-from speculator_operator.core import drafts, known_models, releases
-from speculator_operator.core.model_config import NOTHING, architecture, number, size
+from speculator_operator.core import drafts, known_models, releases, weight_blocks
+from speculator_operator.core.model_config import NOTHING, architecture, number, quantization_method, size, text
 from speculator_operator.core.rules.case import Case, Rule, by_the_verifiers_config, error, warning
 
 # Source: who bears `supports_aux_hidden_states_over_pp`. These can be tapped, and their decoders don't bear it.
@@ -46,6 +46,32 @@ def _heads_finding(what: str, tensor: int) -> Finding:
         "choose another spec.parallelism.tensor",
         "spec.parallelism.tensor",
     )
+
+
+@by_the_verifiers_config
+def blocks_cut(case: Case) -> Iterator[Finding]:
+    """Weights that are quantized in blocks are split between blocks. A draft is built inside the verifier's group.
+
+    Source: ``weight_blocks.cut``. Another method than the checkpoint's may read blocks otherwise, and some kernels for
+    experts fill them up (``pad_tp_shard_to_weight_blocks`` in model_executor/layers/fused_moe/oracle/fp8.py).
+    """
+    models = [("verifier", case.verifier.config, case.flags.get("--quantization", ""))]
+    if case.method == "draft_model":
+        models.append(("draft", case.config, text(case.speculative, "quantization")))
+    whole = case.on("--enable-expert-parallel") or case.flags.get("--moe-backend", "auto") != "auto"
+    refining = releases.available("behaviour", "experts_blocks_refined", case.engine_version) is True
+    for model, config, asked in models:
+        if case.by_transformers or asked.lower() not in ("", "none", quantization_method(config)):
+            continue
+        if found := weight_blocks.cut(config, case.tensor, whole_experts=whole, refining=refining):
+            yield case.closed(
+                Reason.QUANTIZATION_UNSUPPORTED,
+                f"the {model}'s weights are quantized in blocks of {found.block}, and {found.what} of {found.whole} "
+                f"is {found.each} on each of {case.tensor} GPUs: blocks would be cut",
+                "choose another spec.parallelism.tensor"
+                + (", or add --enable-expert-parallel to spec.engine.args" if found.of_experts else ""),
+                "spec.parallelism.tensor",
+            )
 
 
 def draft_tensor_parallel_invalid(case: Case) -> Iterator[Finding]:
@@ -123,6 +149,7 @@ def embedding_out_of_reach(case: Case) -> Iterator[Finding]:
 
 RULES: tuple[Rule, ...] = (
     heads_not_divisible,
+    blocks_cut,
     draft_tensor_parallel_invalid,
     pipeline_unsupported,
     embedding_out_of_reach,
