@@ -862,7 +862,7 @@ async def test_what_an_engine_loads_is_fetched_at_its_commit_and_nothing_else(
 async def test_what_is_there_is_not_asked_for_again(server: testhub.Hub, tmp_path: Path) -> None:
     commit = server.commit(REPO, LOADED)
     await fetched(client(server), commit, tmp_path)
-    server.requests.clear()
+    server.forget()
     assert await fetched(client(server), commit, tmp_path) == LOADED
     assert not server.requests
 
@@ -881,7 +881,7 @@ async def test_a_fetch_that_failed_half_way_asks_for_the_rest(
     assert "config.json" in there
     server.observe = None
     server.mend(REPO)
-    server.requests.clear()
+    server.forget()
     assert await fetched(client(server), commit, tmp_path) == LOADED
     assert asked(server)["resolve"] == len(LOADED) - len(there)
 

@@ -114,14 +114,14 @@ async def test_a_thousand_resources_that_share_ten_repositories_cause_ten_reads_
     await pass_over(Operator(server), dict(list(clusters.items())[: RESOURCES // 2]))
     assert asked(server) == reads
 
-    server.requests.clear()
+    server.forget()
     await pass_over(Operator(server), clusters)  # restarted half-way: what isn't pinned is read, once
     assert asked(server) == reads
     drafts = Counter(memory.status["resolved"]["draft"]["revision"] for memory in clusters.values())
     assert set(drafts) <= commits
     assert drafts.total() == RESOURCES
 
-    server.requests.clear()
+    server.forget()
     await pass_over(Operator(server), clusters)  # restarted: all is pinned
     assert not server.requests
 

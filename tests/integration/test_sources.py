@@ -117,7 +117,7 @@ def test_many_resources_that_share_ten_repositories_read_each_once(world: World)
         return len(world.kubectl("get", "controllerrevisions", "-o", "name").split())
 
     def reads(part: str) -> int:
-        return sum(count for path, count in asked.items() if part in path)
+        return sum(count for path, count in list(asked.items()) if part in path)
 
     def of_each() -> tuple[int, ...]:
         """Reads of configs, of lists of files, and of what type weights are of."""
@@ -355,7 +355,7 @@ def _said(world: World, name: str, type_: str) -> tuple[str, str]:
 
 
 def _asked(world: World, repository: str) -> int:
-    return sum(repository in request.path for request in list(world.hub.requests))
+    return sum(repository in request.path for request in world.hub.requests)
 
 
 def _reads(world: World) -> list[str]:

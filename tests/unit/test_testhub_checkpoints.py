@@ -230,6 +230,15 @@ def test_requests_are_logged_with_what_was_answered(hub: Hub) -> None:
     ]
 
 
+def test_requests_may_be_looked_through_while_others_are_answered(hub: Hub) -> None:
+    api(hub).model_info("org/model")
+    looked_through = iter(hub.requests)
+    api(hub).model_info("org/model")
+    assert len(list(looked_through)) == 1
+    hub.forget()
+    assert not hub.requests
+
+
 def test_a_fault_ends_after_as_many_times_as_was_said(hub: Hub) -> None:
     hub.fail("org/model", "error", status=503, times=1)
     with pytest.raises(HfHubHTTPError, match="503"):

@@ -137,10 +137,10 @@ class Hub:
         prefix: str = "",
         observe: Callable[[Request], None] | None = None,
     ) -> None:
-        self.requests: deque[Request] = deque(maxlen=MAX_LOGGED_REQUESTS)
         self.page = page
         self.prefix = prefix
         self.observe = observe
+        self._log: deque[Request] = deque(maxlen=MAX_LOGGED_REQUESTS)
         self._repositories: dict[str, _Repository] = {}
         self._failures: dict[str, _Failure] = {}
         self._revoked: set[str] = set()
@@ -159,6 +159,17 @@ class Hub:
     @property
     def port(self) -> int:
         return int(self._server.server_address[1])
+
+    @property
+    def requests(self) -> tuple[Request, ...]:
+        """Those that were answered until now, the oldest first."""
+        with self._lock:
+            return tuple(self._log)
+
+    def forget(self) -> None:
+        """Forgets the requests that were answered until now."""
+        with self._lock:
+            self._log.clear()
 
     def start(self) -> None:
         self._thread.start()
@@ -255,7 +266,13 @@ class Hub:
         if failure:
             failure.mended.set()
 
-    # What the request handler asks.
+    # What the request handler asks and tells.
+
+    def _record(self, request: Request) -> None:
+        with self._lock:
+            self._log.append(request)
+        if self.observe:
+            self.observe(request)
 
     def _load(self, root: Path) -> None:
         if not root.is_dir():
@@ -544,11 +561,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self._send_faulty(failure, answer)
 
     def _record(self, status: int) -> None:
-        hub = self.server.hub
         request = Request(self.command, self.path, status, self.headers.get("Authorization"))
-        hub.requests.append(request)
-        if hub.observe:
-            hub.observe(request)
+        self.server.hub._record(request)  # noqa: SLF001 - one unit
 
     def _send(self, answer: _Answer, chunks: Iterator[bytes] | None = None, length: int | None = None) -> None:
         """Sends the answer: ``chunks`` instead of its body, ``length`` instead of its length."""
