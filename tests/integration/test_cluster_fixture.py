@@ -6,6 +6,7 @@ import http.client
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -20,6 +21,7 @@ from tests.support.apiproxy import ApiProxy
 from tests.support.eventually import eventually
 from tools.localcluster.binaries import binary, folder, version
 from tools.localcluster.controlplane import ControlPlane, KubectlFailed
+from tools.localcluster.ports import held_port
 from tools.localcluster.processes import ProcessDied, Processes
 from tools.localcluster.simulated import FAILING, MESSAGE_ANNOTATION, POD_ANNOTATION, UNREADY, SimulatedNodes
 
@@ -292,6 +294,15 @@ def test_a_process_that_died_is_named_with_its_last_words(tmp_path: Path) -> Non
     with pytest.raises(ProcessDied, match=r"talker ended with exit code 3:\nno such flag"):
         eventually(runs)
     processes.stop()
+
+
+def test_a_held_port_is_nobody_elses_and_can_be_listened_at_again() -> None:
+    with held_port() as port:
+        for address in ("127.0.0.1", "", "127.0.0.1"):
+            with socket.create_server((address, port)), socket.create_connection(("127.0.0.1", port)):
+                pass
+        with socket.socket() as another, pytest.raises(OSError, match="Address already in use"):
+            another.bind(("127.0.0.1", port))
 
 
 def test_assets_that_someone_has_are_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.apiproxy import ApiProxy
 from tests.support.eventually import eventually
-from tests.support.operator import Operator, free_port, grant
+from tests.support.operator import Operator, grant
 from tests.support.world import FAST, World
 
 #: Of a lease. Long enough that a busy machine doesn't lose it.
@@ -28,7 +28,6 @@ def replica(world: World, name: str, *, server: str | None = None, seconds: int 
     settings: dict[str, object] = {
         **FAST,
         "hf_endpoint": world.hub.url,
-        "http_port": free_port(),
         "leader_election": True,
         "lease_namespace": world.namespace,
         "lease_seconds": seconds,

@@ -20,7 +20,7 @@ from speculator_operator import api
 from speculator_operator.handlers import CHILDREN
 from tests.support.apiproxy import ApiProxy
 from tests.support.eventually import eventually
-from tests.support.operator import Operator, free_port, grant
+from tests.support.operator import Operator, grant
 from tests.support.world import DRAFT, World, files
 from tools.localcluster.controlplane import ControlPlane
 from tools.localcluster.simulated import FAILING, MESSAGE_ANNOTATION, POD_ANNOTATION
@@ -453,7 +453,7 @@ def test_what_keeps_passes_from_their_end_is_told_of_until_it_is_mended(world: W
 def test_an_operator_that_is_there_before_its_definition_waits_for_it(hub: Hub, tmp_path: Path) -> None:
     with ControlPlane() as cluster:
         grant(cluster)
-        settings = {"hf_endpoint": hub.url, "http_port": free_port()}
+        settings = {"hf_endpoint": hub.url}
         with Operator(cluster, tmp_path / "operator.log", settings=settings) as operator:
             eventually(lambda: "install it with kubectl apply" in operator.log)
             assert operator.ask("/healthz")[0] == 200

@@ -12,7 +12,7 @@ import pytest
 
 from tests.support.apiproxy import ApiProxy
 from tests.support.eventually import eventually
-from tests.support.operator import USER, Operator, free_port
+from tests.support.operator import USER, Operator
 from tests.support.world import World
 
 pytestmark = [pytest.mark.timeout(120), pytest.mark.usefixtures("nodes")]
@@ -29,8 +29,7 @@ def test_a_converged_operator_says_what_its_resources_are(world: World) -> None:
     world.apply(replicas=2)
     world.apply("plain", model={"uri": "org/verifier"})
     world.apply("wrong", engine={"args": ["--sed=1"]})
-    settings = {"http_port": free_port(), "log_format": "json", "patch": "sys.argv.append('--verbose')"}
-    with world.operator(**settings) as operator:  # type: ignore[arg-type]
+    with world.operator(log_format="json", patch="sys.argv.append('--verbose')") as operator:
         world.ready()
         world.ready("plain")
         world.becomes("wrong", Stalled=("True", "ArgsInvalid"))
@@ -96,7 +95,7 @@ async def hang(self, key):
     await asyncio.Event().wait()
 Reconciler.reconcile = hang
 """
-    with world.operator(http_port=free_port(), patch=hung) as operator:
+    with world.operator(patch=hung) as operator:
         eventually(lambda: operator.ask("/healthz")[0] == 200)
         world.apply()
 
@@ -124,7 +123,7 @@ async def silently(*, resource, **more):
             await asyncio.Event().wait()
 watching.continuous_watch = silently
 """
-    with world.operator(http_port=free_port(), patch=silent) as operator:
+    with world.operator(patch=silent) as operator:
         eventually(lambda: operator.ask("/healthz")[0] == 200)
 
         def bad() -> None:
@@ -137,7 +136,7 @@ watching.continuous_watch = silently
 
 def test_an_api_server_that_is_away_is_no_reason_to_start_anew(world: World, proxy: ApiProxy) -> None:
     patch = "from speculator_operator import replica\nreplica.REACH_EVERY_SECONDS = 0"
-    with world.operator(server=proxy.url, http_port=free_port(), patch=patch) as operator:
+    with world.operator(server=proxy.url, patch=patch) as operator:
         eventually(lambda: operator.ask("/readyz")[0] == 200)
         proxy.unavailable(60)
         status, text = operator.ask("/readyz")

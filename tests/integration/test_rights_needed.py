@@ -9,20 +9,18 @@ nothing gets to the end. The others stop where the API server denies them someth
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import functools
 import json
 import os
 import re
 import secrets
-import socket
 import ssl
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -38,6 +36,7 @@ from tests.support.operator import shipped
 from tests.support.operators import Operators
 from tests.support.world import DRAFT, VERIFIER, files
 from tools.localcluster.controlplane import ControlPlane
+from tools.localcluster.ports import held_port
 from tools.localcluster.simulated import SimulatedNodes
 from tools.testhub import Hub
 
@@ -368,15 +367,15 @@ async def live_all(cluster: ControlPlane, hub: Hub, engines: Engines, folder: Pa
     words = await asyncio.to_thread(report, hub)
     run = secrets.token_hex(3)
     without = {right: f"rights-{run}-{number}" for number, right in enumerate((None, *RIGHTS))}
-    ports = free_ports(len(without))
     lives: dict[Right | None, Life] = {}
-    async with asking(cluster) as ask, Operators.forking() as operators:
+    async with asking(cluster) as ask, Operators.forking() as operators, AsyncExitStack() as ports:
         tokens = await asyncio.gather(*(prepare(ask, name, right, engines.port) for right, name in without.items()))
-        for (right, namespace), token, port in zip(without.items(), tokens, ports, strict=True):
+        for (right, namespace), token in zip(without.items(), tokens, strict=True):
             log = folder / f"{namespace}.log"
             log.touch()
             account = f"system:serviceaccount:{namespace}:{ACCOUNT}"
             kubeconfig = cluster.kubeconfig_for(account, token=token)
+            port = ports.enter_context(held_port())
             settings = {**SETTINGS, "hf_endpoint": hub.url, "lease_namespace": namespace, "http_port": port}
             start = functools.partial(operators.start, ["run", f"--namespace={namespace}"], log, kubeconfig, **settings)
             lives[right] = Life(namespace, port, log, ask, operators, start)
@@ -394,13 +393,6 @@ async def live_all(cluster: ControlPlane, hub: Hub, engines: Engines, folder: Pa
         for namespace in without.values():
             await ask("DELETE", f"/api/v1/namespaces/{namespace}")
     return lives
-
-
-def free_ports(count: int) -> list[int]:
-    """So many that nothing listens at now, each another."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
-        return [it.getsockname()[1] for it in sockets]
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from tests.monitoring.prometheus import Prometheus, scraped_as
 from tests.monitoring.rendered import RELEASE, RELEASE_NAMESPACE, found, rules
 from tests.support.chart import Object, Values
 from tests.support.engines import Engines
-from tests.support.operator import Operator, free_port, grant
+from tests.support.operator import Operator, grant
 from tests.support.world import DRAFT, FAST, VERIFIER, World, files
 from tools.localcluster.controlplane import ControlPlane
 from tools.testhub import Hub
@@ -57,13 +57,12 @@ def live(
         hub = stack.enter_context(Hub())
         engines = {name: stack.enter_context(ServingEngines(it.load)) for name, it in resources.items()}
         world = World(cluster, namespace, hub, stack.enter_context(Engines()), folder / "operator.log")
-        ports = {name: free_port() for name in REPLICAS}
-        operators = {name: stack.enter_context(_replica(world, name, port)) for name, port in ports.items()}
+        operators = {name: stack.enter_context(_replica(world, name)) for name in REPLICAS}
         for name, it in resources.items():
             _publish(hub, name)
             spec = {"model": {"uri": f"org/{name}-eagle3"}, "replicas": 2, **it.spec}
             world.apply(name, **spec, engine={"port": engines[name].port})
-        scraped = [_operator(ports, values), _engines(cluster, namespace, values)]
+        scraped = [_operators(operators, values), _engines(cluster, namespace, values)]
         prometheus = stack.enter_context(Prometheus(folder, scraped, rules(values)))
         yield Live(world, prometheus, engines, operators)
 
@@ -75,11 +74,10 @@ def _publish(hub: Hub, name: str) -> None:
     hub.commit(f"org/{name}-eagle3", files(DRAFT, speculators_config=recipe))
 
 
-def _replica(world: World, name: str, port: int) -> Operator:
+def _replica(world: World, name: str) -> Operator:
     settings = {
         **FAST,
         "hf_endpoint": world.hub.url,
-        "http_port": port,
         "acceptance_window": WINDOW,
         "leader_election": True,
         "lease_namespace": world.namespace,
@@ -89,8 +87,8 @@ def _replica(world: World, name: str, port: int) -> Operator:
     return Operator(world.cluster, log, namespace=world.namespace, settings=settings)
 
 
-def _operator(ports: Mapping[str, int], values: Values) -> Object:
-    """Its replicas run on this machine. They are found here as the chart's pods are in a cluster."""
+def _operators(operators: Mapping[str, Operator], values: Values) -> Object:
+    """The replicas run on this machine. They are found here as the chart's pods are in a cluster."""
     pod = {
         "namespace": RELEASE_NAMESPACE,
         "pod_container_name": "operator",
@@ -100,12 +98,12 @@ def _operator(ports: Mapping[str, int], values: Values) -> Object:
     }
     static = [
         {
-            "targets": [f"127.0.0.1:{port}"],
+            "targets": [f"127.0.0.1:{operator.port}"],
             "labels": {
                 f"__meta_kubernetes_{key}": value for key, value in {**pod, "pod_name": f"{RELEASE}-{name}"}.items()
             },
         }
-        for name, port in ports.items()
+        for name, operator in operators.items()
     ]
     return scraped_as(found("PodMonitor", values), {"static_configs": static})
 

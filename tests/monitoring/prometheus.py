@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
-import socket
 import urllib.parse
 import urllib.request
 from collections.abc import Mapping, Sequence
@@ -16,6 +16,7 @@ import yaml
 
 from tests.support.eventually import eventually
 from tools.localcluster.binaries import binary
+from tools.localcluster.ports import held_port
 from tools.localcluster.processes import Processes
 
 SECOND = "1s"
@@ -39,30 +40,32 @@ class Prometheus:
             "scrape_configs": list(scraped),
         }
         (folder / "prometheus.yaml").write_text(yaml.safe_dump(configuration))
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            self.url = f"http://127.0.0.1:{probe.getsockname()[1]}"
+        self._cleanup = contextlib.ExitStack()
+        self.url = ""
 
     def __enter__(self) -> Self:
-        self._processes.start(
-            "prometheus",
-            [
-                binary("prometheus"),
-                f"--config.file={self._folder / 'prometheus.yaml'}",
-                f"--storage.tsdb.path={self._folder / 'data'}",
-                f"--web.listen-address={self.url.removeprefix('http://')}",
-            ],
-        )
-        try:
-            eventually(self._ready, within=30)
-        except BaseException:
-            self._processes.stop()
-            raise
+        program = binary("prometheus")
+        with self._cleanup as cleanup:
+            address = f"127.0.0.1:{cleanup.enter_context(held_port())}"
+            self.url = f"http://{address}"
+            cleanup.callback(self._processes.stop)
+            self._processes.start(
+                "prometheus",
+                [
+                    program,
+                    f"--config.file={self._folder / 'prometheus.yaml'}",
+                    f"--storage.tsdb.path={self._folder / 'data'}",
+                    f"--web.listen-address={address}",
+                ],
+            )
+            eventually(self._ready, within=90)
+            self._cleanup = cleanup.pop_all()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._processes.stop()
+        self._cleanup.close()
 
     def _ready(self) -> bool:
         self._processes.check()

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import hmac
 import http.client
 import json
 import shutil
-import socket
 import tempfile
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -19,6 +19,7 @@ from urllib.parse import quote
 from speculator_operator.core.sigv4 import Credentials
 from tests.support.eventually import eventually
 from tools.localcluster.binaries import binary
+from tools.localcluster.ports import held_port
 from tools.localcluster.processes import Processes
 
 REGION = "us-east-1"
@@ -28,11 +29,12 @@ STRANGER = Credentials("stranger-key", "stranger/secret+key")
 
 
 class ObjectStoreServer:
-    """Made by ``with``; it listens on ``address``, which has to be this machine's, on a port that is free."""
+    """Made by ``with``; it listens on ``address``, which has to be this machine's, on a port of its own."""
 
     def __init__(self, address: str = "127.0.0.1") -> None:
         self._address = address
         self._port = 0
+        self._cleanup = contextlib.ExitStack()
 
     @property
     def url(self) -> str:
@@ -40,19 +42,20 @@ class ObjectStoreServer:
 
     def __enter__(self) -> Self:
         program = binary("versitygw")
-        self._directory = Path(tempfile.mkdtemp(prefix="speculator-objectstore-"))
-        self._processes = Processes(self._directory)
-        try:
+        with self._cleanup as cleanup:
+            self._directory = Path(tempfile.mkdtemp(prefix="speculator-objectstore-"))
+            cleanup.callback(shutil.rmtree, self._directory, ignore_errors=True)
+            self._port = cleanup.enter_context(held_port())
+            self._processes = Processes(self._directory)
+            cleanup.callback(self._processes.stop)
             self._start(program)
-        except BaseException:
-            self._stop()
-            raise
+            self._cleanup = cleanup.pop_all()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._stop()
+        self._cleanup.close()
 
     def make_bucket(self, bucket: str) -> None:
         self._request("PUT", f"/{bucket}")
@@ -88,9 +91,6 @@ class ObjectStoreServer:
             }
         }
         (self._directory / "users" / "users.json").write_text(json.dumps({"accessAccounts": users}))
-        with socket.socket() as free:
-            free.bind((self._address, 0))
-            self._port = free.getsockname()[1]
         self._processes.start(
             "versitygw",
             [
@@ -117,10 +117,6 @@ class ObjectStoreServer:
             return False
         finally:
             connection.close()
-
-    def _stop(self) -> None:
-        self._processes.stop()
-        shutil.rmtree(self._directory, ignore_errors=True)
 
     def _request(self, method: str, path: str, body: bytes = b"", *, query: str = "") -> None:
         path = quote(path)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 import urllib.error
@@ -17,16 +17,10 @@ from typing import Any, Self
 import yaml
 
 from tools.localcluster.controlplane import ControlPlane
+from tools.localcluster.ports import held_port
 
 RBAC = Path(__file__).parents[2] / "config" / "rbac"
 USER = "operator"
-
-
-def free_port() -> int:
-    """One that nothing listens at now."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port: int = free.getsockname()[1]
-        return port
 
 
 def shipped() -> list[dict[str, Any]]:
@@ -57,7 +51,10 @@ def revoke(cluster: ControlPlane) -> None:
 
 
 class Operator:
-    """``speculator-operator run`` between ``with`` and its end; ``start`` and ``kill`` in between as one likes."""
+    """``speculator-operator run`` between ``with`` and its end; ``start`` and ``kill`` in between as one likes.
+
+    What it says of itself it says at ``port``, in all its lives.
+    """
 
     def __init__(
         self,
@@ -75,7 +72,7 @@ class Operator:
             log: what it prints goes there, of all its lives.
             namespace: the only one that it watches; all by default.
             server: a proxy's address in place of the API server's.
-            settings: fields of ``Settings``.
+            settings: fields of ``Settings``, but for ``http_port``.
             patch: statements that make it another release of itself.
             user: whose rights it has; one of the cluster's users, or a service account.
         """
@@ -87,16 +84,21 @@ class Operator:
         self._environment = {**kept, "KUBECONFIG": str(cluster.kubeconfig_for(user, server=server)), **given}
         self._process: subprocess.Popen[bytes] | None = None
         self._log = log
-        self._port = (settings or {}).get("http_port")
+        self._cleanup = contextlib.ExitStack()
+        self.port = 0
 
     def __enter__(self) -> Self:
-        self.start()
+        with self._cleanup as cleanup:
+            self.port = cleanup.enter_context(held_port())
+            self.start()
+            cleanup.callback(self.stop)
+            self._cleanup = cleanup.pop_all()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.stop()
+        self._cleanup.close()
 
     @property
     def pid(self) -> int:
@@ -118,20 +120,21 @@ class Operator:
         return self._process.poll()
 
     def ask(self, path: str) -> tuple[int, str]:
-        """What it answers at its ``http_port``; 0 while nobody listens there."""
+        """What it answers; 0 while it doesn't."""
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self._port}{path}", timeout=10) as answer:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=10) as answer:
                 return answer.status, answer.read().decode()
         except urllib.error.HTTPError as error:
             with error:
                 return error.code, error.read().decode()
-        except urllib.error.URLError as error:
+        except OSError as error:
             return 0, str(error)
 
     def start(self) -> None:
+        environment = {**self._environment, "SPECULATOR_HTTP_PORT": str(self.port)}
         with self._log.open("ab") as output:
             self._process = subprocess.Popen(
-                self._command, env=self._environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output
+                self._command, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output
             )
 
     def stop(self) -> None:

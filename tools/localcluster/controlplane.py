@@ -11,7 +11,6 @@ import ipaddress
 import json
 import secrets
 import shutil
-import socket
 import ssl
 import subprocess
 import tempfile
@@ -23,6 +22,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from tools.localcluster.binaries import binary
+from tools.localcluster.ports import held_port
 from tools.localcluster.processes import Processes, TerminatedByExit
 
 START_SECONDS = 90.0
@@ -201,7 +201,7 @@ class ControlPlane:
             self._wait("the default service account", lambda: self._get(account))
 
     def _start_etcd(self) -> str:
-        clients, peers = (f"http://{LOOPBACK}:{port}" for port in free_ports(LOOPBACK, 2))
+        clients, peers = (f"http://{LOOPBACK}:{self._cleanup.enter_context(held_port())}" for _ in range(2))
         flags = {
             "--data-dir": self.directory / "etcd",
             "--listen-client-urls": clients,
@@ -221,7 +221,7 @@ class ControlPlane:
         return clients
 
     def _start_api_server(self, etcd: str) -> None:
-        (port,) = free_ports(self._address, 1)
+        port = self._cleanup.enter_context(held_port())
         self.url = f"https://{self._address}:{port}"
         tokens = self.directory / "tokens.csv"
         lines = (f'{self._tokens[user]},{user},{user},"{",".join(groups)}"' for user, groups in self._users.items())
@@ -264,13 +264,6 @@ class ControlPlane:
                 tail = self.processes.tail("kube-apiserver")
                 raise StartFailed(f"{what} wasn't there after {START_SECONDS:.0f} s; kube-apiserver says:\n{tail}")
             time.sleep(POLL_SECONDS)
-
-
-def free_ports(address: str, count: int) -> list[int]:
-    """Ports that nothing listens at now."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.create_server((address, 0))) for _ in range(count)]
-        return [it.getsockname()[1] for it in sockets]
 
 
 def wait_established(read: Callable[[], Mapping[str, Any]]) -> None:

@@ -17,7 +17,8 @@ from types import TracebackType
 from typing import Any, Self
 
 from tools.localcluster.binaries import binary
-from tools.localcluster.controlplane import LOOPBACK, POLL_SECONDS, ControlPlane, StartFailed, free_ports
+from tools.localcluster.controlplane import LOOPBACK, POLL_SECONDS, ControlPlane, StartFailed
+from tools.localcluster.ports import held_port
 
 POD_ANNOTATION = "simulated/pod"
 MESSAGE_ANNOTATION = "simulated/message"
@@ -66,9 +67,6 @@ class SimulatedNodes:
         program = binary("kwok")
         name = f"kwok-{self._prefix}"
         stages = self._control_plane.directory / f"{name}.yaml"
-        port = free_ports(LOOPBACK, 1)[0] if self._executes else None
-        content = [*_stages(self._capacity, port), *([_EXECUTES] if port else [])]
-        stages.write_text("\n---\n".join(json.dumps(part, indent=2) for part in content))
         command: list[str | Path] = [
             program,
             f"--kubeconfig={self._control_plane.kubeconfig}",
@@ -76,11 +74,14 @@ class SimulatedNodes:
             f"--manage-nodes-with-label-selector=simulated={self._prefix}",
             f"--cidr={POD_CIDR}",
         ]
-        if port:  # as a kubelet, with a certificate that nobody looks at
-            ca = self._control_plane.ca
-            command += [f"--server-address={LOOPBACK}:{port}", f"--tls-cert-file={ca}"]
-            command.append(f"--tls-private-key-file={ca.with_suffix('.key')}")
         with self._cleanup as cleanup:
+            port = cleanup.enter_context(held_port()) if self._executes else None
+            content = [*_stages(self._capacity, port), *([_EXECUTES] if port else [])]
+            stages.write_text("\n---\n".join(json.dumps(part, indent=2) for part in content))
+            if port:  # as a kubelet, with a certificate that nobody looks at
+                ca = self._control_plane.ca
+                command += [f"--server-address={LOOPBACK}:{port}", f"--tls-cert-file={ca}"]
+                command.append(f"--tls-private-key-file={ca.with_suffix('.key')}")
             cleanup.callback(self._control_plane.processes.stop, name)
             self._control_plane.processes.start(name, command)
             cleanup.callback(self._delete_nodes)
