@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,8 @@ from tools.testhub import Hub
 
 DEFINITION = "customresourcedefinition/speculatordeployments.speculators.dev"
 ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
+
+pytestmark = pytest.mark.timeout(240)
 
 
 def helm(cluster: ControlPlane, *arguments: str, values: dict[str, Any] | None = None) -> str:
@@ -133,15 +136,18 @@ class Installed:
     def objects(self) -> list[chart.Object]:
         return chart.objects(self.values, release="spd", namespace=self.world.namespace)
 
-    def operator(self, hub: Hub) -> Operator:
-        """It, with the rights of the release's service account."""
-        return Operator(
+    @contextmanager
+    def operator(self, hub: Hub) -> Iterator[None]:
+        """It is at work, with the rights of the release's service account: no test's time goes to its start."""
+        with Operator(
             self.world.cluster,
             self.world.log,
             namespace=self.world.namespace,
             settings={**FAST, "hf_endpoint": hub.url},
             user=f"system:serviceaccount:{self.world.namespace}:spd-speculator-operator",
-        )
+        ) as started:
+            eventually(lambda: started.ask("/readyz")[0] == 200, within=60)
+            yield
 
     def test(self, **variables: str) -> subprocess.CompletedProcess[str]:
         """Runs what the test's pod does, with its variables and its service account."""
@@ -201,10 +207,11 @@ def test_the_test_passes_where_the_operator_works(installed: Installed, hub: Hub
 
 
 def test_the_test_passes_twice(installed: Installed, hub: Hub) -> None:
-    """The second time there is what a killed one left."""
+    """The second time there is what a killed one left. Of another model: no object of it has to be collected."""
     name = chart.only(installed.objects, "Pod")["metadata"]["name"]
-    installed.world.apply(name, replicas=0)
+    installed.world.apply(name, model={"uri": "org/missing"}, replicas=0)
     with installed.operator(hub):
+        installed.world.becomes(name, Stalled=("True", "ModelUnauthorized"))
         done = installed.test()
     assert done.returncode == 0, done.stdout + installed.world.log.read_text()
 
