@@ -14,9 +14,11 @@ from tests.support.operator import Operator, grant
 from tests.support.world import FAST, World
 
 #: Of a lease. Long enough that a busy machine doesn't lose it.
-SECONDS = 6
+SECONDS = 15
+#: From when a leader is gone until another leads.
+TAKEOVER_SECONDS = SECONDS + 30
 
-pytestmark = [pytest.mark.timeout(120), pytest.mark.usefixtures("nodes", "granted")]
+pytestmark = [pytest.mark.timeout(240), pytest.mark.usefixtures("nodes", "granted")]
 
 
 @pytest.fixture
@@ -72,7 +74,7 @@ def test_when_the_leader_is_killed_at_work_the_other_ends_it(world: World, proxy
         eventually(lambda: not first.running)
         left = [world.items(kind) for kind in ("controllerrevisions", "services", "deployments")]
         assert ([len(items) for items in left], stands_by(second)) == ([1, 1, 0], True)
-        eventually(lambda: leads(second), within=SECONDS + 15)
+        eventually(lambda: leads(second), within=TAKEOVER_SECONDS)
         assert holder(world) != before
         world.ready()
         world.becomes(SpeculationActive=("True", "Drafting"))
@@ -92,7 +94,7 @@ def test_a_leader_that_stood_still_and_goes_on_writes_nothing_and_ends(world: Wo
             world.apply_all({name: {} for name in "abcd"})
             eventually(lambda: stopped(first))
             proxy.revive()
-            eventually(lambda: leads(second), within=SECONDS + 15)
+            eventually(lambda: leads(second), within=TAKEOVER_SECONDS)
             for name in "abcd":
                 world.ready(name)
             proxy.forget()
@@ -113,7 +115,7 @@ def test_a_leader_that_is_told_to_end_is_followed_at_once(world: World) -> None:
             first.stop()
             assert first.exit_code == 0
             assert "is released" in first.log
-            eventually(lambda: leads(second), within=25)  # it looks every 8 s, and the lease is for 60
+            eventually(lambda: leads(second), within=40)  # it looks every 8 s, and the lease is for 60
             second.stop()
             assert second.exit_code == 0
             assert holder(world) == ""
@@ -123,9 +125,9 @@ def test_a_leader_that_reaches_no_api_server_ends(world: World, proxy: ApiProxy)
     with replica(world, "first", server=proxy.url) as first:
         eventually(lambda: leads(first), within=60)
         proxy.unavailable(60)
-        eventually(lambda: not first.running, within=SECONDS + 10)
+        eventually(lambda: not first.running, within=TAKEOVER_SECONDS)
         assert first.exit_code == 1
-        assert "was not renewed for 4 s: PUT " in first.log
+        assert "was not renewed for 10 s: PUT " in first.log
         assert "HTTP 503" in first.log
 
 

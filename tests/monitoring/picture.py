@@ -56,8 +56,8 @@ def _story(it: Live) -> Sequence[tuple[float, Callable[[], object]]]:
         (80, lambda: setattr(qwen, "accepted", drafts)),
         (100, lambda: crowded(20, 5)),
         (130, lambda: crowded(6, 0)),
-        (140, lambda: it.world.kubectl("scale", f"spd/{LLAMA}", "--replicas=3")),
-        (150, lambda: _leader(it).kill()),
+        (135, lambda: it.world.kubectl("scale", f"spd/{LLAMA}", "--replicas=3")),
+        (142, lambda: _leader(it).kill()),
         (168, lambda: setattr(qwen, "accepted", None)),
     ]
 

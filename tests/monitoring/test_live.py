@@ -19,7 +19,7 @@ from tests.integration.conftest import cluster as cluster
 from tests.integration.conftest import nodes as nodes
 from tests.monitoring import picture
 from tests.monitoring.engines import Load
-from tests.monitoring.live import Live, Served, live
+from tests.monitoring.live import LEASE_SECONDS, Live, Served, live
 from tests.monitoring.queries import filled
 from tests.monitoring.rendered import RELEASE, RELEASE_NAMESPACE, alerts, of_alerts, rules
 from tests.support import chart
@@ -38,7 +38,7 @@ SHORT = chart.merged(
 ACCEPTED = (0.8, 0.6, 0.4)
 PANELS = [panel for row in ROWS for panel in row.panels]
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(240)
 
 
 @pytest.fixture(scope="module")
@@ -155,7 +155,7 @@ def test_when_the_leader_is_gone_that_is_told_of_until_another_leads(running: Li
     running.operators[leader["metric"]["pod"].removeprefix(f"{RELEASE}-")].kill()
     alert = eventually(lambda: running.prometheus.firing("OperatorNotLeading"))
     assert f"{RELEASE_NAMESPACE}/{RELEASE}" in alert[""]["annotations"]["description"]
-    (other,) = eventually(lambda: running.prometheus.query(leads))
+    (other,) = eventually(lambda: running.prometheus.query(leads), within=LEASE_SECONDS + 30)
     assert other["metric"]["pod"] != leader["metric"]["pod"]
     eventually(lambda: _firing(running) == {"ResourceStalled"})
     eventually(lambda: running.prometheus.value("sum(speculator_deployment_speculation_active)") == 2)
