@@ -59,8 +59,11 @@ def running(cluster: ControlPlane, nodes: SimulatedNodes, tmp_path_factory: pyte
 
 def test_a_resource_whose_engines_stop_drafting_is_told_of_until_they_draft_again(running: Live) -> None:
     drafting = "sum(speculator_deployment_speculation_active)"
-    eventually(lambda: running.prometheus.value(drafting) == 2)
-    assert not running.prometheus.firing("SpeculationNotActive")
+
+    def quiet() -> bool:
+        return running.prometheus.value(drafting) == 2 and not running.prometheus.firing("SpeculationNotActive")
+
+    eventually(quiet)
 
     running.engines["flaky"].load.accepted = None
     alert = eventually(lambda: running.prometheus.firing("SpeculationNotActive"))
@@ -82,8 +85,7 @@ def test_a_resource_whose_engines_stop_drafting_is_told_of_until_they_draft_agai
     assert last["metric"] == {"namespace": namespace, "name": "flaky"}
 
     running.engines["flaky"].load.accepted = ACCEPTED
-    eventually(lambda: not running.prometheus.firing("SpeculationNotActive"))
-    eventually(lambda: running.prometheus.value(drafting) == 2)
+    eventually(quiet)
 
 
 def test_a_resource_that_names_no_model_is_told_of_as_stalled(running: Live) -> None:
@@ -150,13 +152,16 @@ def _seen(running: Live, expression: str) -> list[dict[str, Any]]:
 
 
 def test_when_the_leader_is_gone_that_is_told_of_until_another_leads(running: Live) -> None:
-    leads = "speculator_operator_leader == 1"
-    (leader,) = eventually(lambda: running.prometheus.query(leads))
-    running.operators[leader["metric"]["pod"].removeprefix(f"{RELEASE}-")].kill()
+    def leader() -> str:
+        leading = [it["metric"]["pod"] for it in running.prometheus.query("speculator_operator_leader == 1")]
+        assert len(leading) == 1, leading
+        return str(leading[0])
+
+    killed = eventually(leader)
+    running.operators[killed.removeprefix(f"{RELEASE}-")].kill()
     alert = eventually(lambda: running.prometheus.firing("OperatorNotLeading"))
     assert f"{RELEASE_NAMESPACE}/{RELEASE}" in alert[""]["annotations"]["description"]
-    (other,) = eventually(lambda: running.prometheus.query(leads), within=LEASE_SECONDS + 30)
-    assert other["metric"]["pod"] != leader["metric"]["pod"]
+    assert eventually(leader, within=LEASE_SECONDS + 30) != killed
     eventually(lambda: _firing(running) == {"ResourceStalled"})
     eventually(lambda: running.prometheus.value("sum(speculator_deployment_speculation_active)") == 2)
 
