@@ -35,13 +35,17 @@ def test_a_converged_operator_says_what_its_resources_are(world: World) -> None:
         world.becomes("wrong", Stalled=("True", "ArgsInvalid"))
         of_a = f'name="a",namespace="{world.namespace}"'
 
-        def drafts() -> None:
+        def converged() -> dict[str, float]:
+            """Metrics are up to a second older than status is, and a status older than what was drafted."""
             found = values(operator)
             assert found[f"speculator_deployment_drafts_total{{{of_a}}}"] > 0
             assert found[f"speculator_deployment_proven_replicas{{{of_a}}}"] == 2
+            assert found[f"speculator_deployment_speculation_active{{{of_a}}}"] == 1
+            assert found['speculator_operator_resources{condition="Stalled",status="True"}'] == 1
+            assert found['speculator_operator_resources{condition="Ready",status="True"}'] == 2
+            return found
 
-        eventually(drafts)
-        found = values(operator)
+        found = eventually(converged)
 
         def of(metric: str, labels: str) -> float | None:
             return found.get(f"speculator_deployment_{metric}{{{labels}}}")
@@ -62,8 +66,6 @@ def test_a_converged_operator_says_what_its_resources_are(world: World) -> None:
         assert said == [1, 0, 0]
         of_plain = of_a.replace('"a"', '"plain"')
         assert (of("speculation_active", of_plain), of("drafts_total", of_plain)) == (None, None)
-        assert found['speculator_operator_resources{condition="Stalled",status="True"}'] == 1
-        assert found['speculator_operator_resources{condition="Ready",status="True"}'] == 2
         assert found['speculator_reconcile_errors_total{reason="ArgsInvalid"}'] >= 1
         assert found['rest_client_requests_total{code="200",method="PATCH"}'] > 0
         assert found["workqueue_work_duration_seconds_count"] > 0
