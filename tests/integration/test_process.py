@@ -45,7 +45,7 @@ def test_a_converged_operator_says_what_its_resources_are(world: World) -> None:
             assert found['speculator_operator_resources{condition="Ready",status="True"}'] == 2
             return found
 
-        found = eventually(converged)
+        found: dict[str, float] = eventually(converged)
 
         def of(metric: str, labels: str) -> float | None:
             return found.get(f"speculator_deployment_{metric}{{{labels}}}")
@@ -70,9 +70,12 @@ def test_a_converged_operator_says_what_its_resources_are(world: World) -> None:
         assert found['rest_client_requests_total{code="200",method="PATCH"}'] > 0
         assert found["workqueue_work_duration_seconds_count"] > 0
 
-        for path in ("/healthz", "/readyz"):
-            status, text = operator.ask(path)
-            assert (status, "FAILED" in text) == (200, False), text
+        def well() -> None:
+            for path in ("/healthz", "/readyz"):
+                status, text = operator.ask(path)
+                assert (status, "FAILED" in text) == (200, False), text
+
+        eventually(well)
         world.kubectl("delete", "spd", "a", "--wait=false")
         eventually(lambda: 'name="a"' not in operator.ask("/metrics")[1])
 
@@ -141,9 +144,13 @@ def test_an_api_server_that_is_away_is_no_reason_to_start_anew(world: World, pro
     with world.operator(server=proxy.url, patch=patch) as operator:
         eventually(lambda: operator.ask("/readyz")[0] == 200)
         proxy.unavailable(60)
-        status, text = operator.ask("/readyz")
-        assert status == 503
-        assert "FAILED  the API server answers, and serves SpeculatorDeployment: GET " in text
+
+        def unready() -> None:
+            status, text = operator.ask("/readyz")
+            assert status == 503
+            assert "FAILED  the API server answers, and serves SpeculatorDeployment: GET " in text
+
+        eventually(unready)
         assert operator.ask("/healthz")[0] == 200
         proxy.unavailable(0)
         eventually(lambda: operator.ask("/readyz")[0] == 200)
