@@ -207,7 +207,7 @@ def test_inputs_that_change_while_they_are_fetched_end_their_jobs(world: World, 
 def test_an_operator_that_is_killed_while_weights_are_fetched_ends_the_same(world: World, fetchers: Readers) -> None:
     world.apply(cache=CACHE)
     with world.operator(**IMAGE) as operator:
-        eventually(lambda: world.items("jobs"))
+        eventually(lambda: len(world.items("jobs")) == 2)
         operator.kill()
         eventually(lambda: _complete(world) == 2)
         operator.start()
@@ -220,7 +220,7 @@ def test_a_completed_job_that_is_deleted_before_it_counted_finds_everything_ther
 ) -> None:
     world.apply(cache=CACHE)
     with world.operator(**IMAGE) as operator:
-        eventually(lambda: world.items("jobs"))
+        eventually(lambda: len(world.items("jobs")) == 2)
         operator.kill()
         eventually(lambda: _complete(world) == 2)
         world.kubectl("delete", "jobs", "--all")
