@@ -28,6 +28,8 @@ CHART = ROOT / "charts" / "speculator-operator"
 RELEASE = NAMESPACE = "speculator-operator"
 DEFINITION = "speculatordeployments.speculators.dev"
 NAME = "tiny-agree"
+#: A readiness probe fails three times in 15 s, and needs 5 more to succeed again.
+UNREADY_SECONDS = 20
 
 
 class Helm:
@@ -113,16 +115,22 @@ def _is_operator_of(process: Path, uid: str) -> bool:
 def answered_throughout(world: World) -> Iterator[list[str]]:
     """Asks ready pods for completions, one after the other, until the block ends; every one has to be answered.
 
-    The list has the names of the pods that answered.
+    The list has the names of the pods that answered. For less than an engine takes to start there may be no ready pod:
+    on a busy machine the only one may answer its readiness probe too late.
     """
     answered: list[str] = []
     failures: list[str] = []
     ended = threading.Event()
 
+    def ready() -> list[dict[str, Any]]:
+        pods = world.ready_pods(NAME)
+        assert pods, f"no pod of {NAME} is ready"
+        return pods
+
     def ask() -> None:
         while not ended.is_set():
             try:
-                pod = world.ready_pods(NAME)[0]
+                pod = eventually(ready, within=UNREADY_SECONDS, every=0.5)[0]
                 complete(pod, NAME, tokens=1)
                 answered.append(pod["metadata"]["name"])
             except Exception as error:  # noqa: BLE001 - whatever it is, a client would have met it
