@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.operator import grant, revoke
-from tests.support.realworld import World
+from tests.support.realworld import RealWorld
 from tools.localcluster.controlplane import ControlPlane
 from tools.localcluster.node import Node, NodeUnavailable, check_machine
 from tools.localcluster.operator_image import OPERATOR_IMAGE
@@ -87,10 +87,10 @@ def namespace(real_cluster: RealCluster) -> Iterator[str]:
 
 
 @pytest.fixture
-def world(real_cluster: RealCluster, namespace: str, tmp_path: Path) -> Iterator[World]:
+def world(real_cluster: RealCluster, namespace: str, tmp_path: Path) -> Iterator[RealWorld]:
     """A namespace in which the operator works, with the rights that it ships with."""
     grant(real_cluster.control_plane)
     log = tmp_path / "operator.log"
-    made = World(real_cluster.control_plane, namespace, log, hf_endpoint=real_cluster.hub.url)
+    made = RealWorld(real_cluster.control_plane, namespace, log, hf_endpoint=real_cluster.hub.url)
     with made.operator:
         yield made

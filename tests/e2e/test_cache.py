@@ -16,7 +16,7 @@ from tests.e2e.conftest import RealCluster
 from tests.support.eventually import eventually
 from tests.support.objects import bind_claim, put_secret
 from tests.support.operator import grant
-from tests.support.realworld import World, complete
+from tests.support.realworld import RealWorld, complete
 from tools.testhub import write_eagle3_draft, write_verifier
 
 TOKEN = "hf_no-engine-ever-has-this"  # noqa: S105 - of the hub for tests
@@ -40,7 +40,7 @@ def test_a_gated_pair_is_fetched_onto_a_claim_and_served_without_a_token_or_a_hu
         folder.chmod(0o755)
     volume.chmod(0o777)
     grant(real_cluster.control_plane)
-    world = World(
+    world = RealWorld(
         real_cluster.control_plane,
         namespace,
         tmp_path / "operator.log",

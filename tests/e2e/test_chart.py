@@ -19,7 +19,7 @@ import yaml
 
 from tests.e2e.conftest import CRD, RealCluster
 from tests.support.eventually import eventually
-from tests.support.realworld import World, complete
+from tests.support.realworld import RealWorld, complete
 from tools import playground
 from tools.installation import ROOT
 from tools.localcluster.binaries import binary
@@ -112,7 +112,7 @@ def _is_operator_of(process: Path, uid: str) -> bool:
 
 
 @contextmanager
-def answered_throughout(world: World) -> Iterator[list[str]]:
+def answered_throughout(world: RealWorld) -> Iterator[list[str]]:
     """Asks ready pods for completions, one after the other, until the block ends; every one has to be answered.
 
     The list has the names of the pods that answered. For less than an engine takes to start there may be no ready pod:
@@ -164,17 +164,17 @@ def next_chart(folder: Path) -> Path:
     return chart
 
 
-def engine(world: World) -> tuple[str, int]:
+def engine(world: RealWorld) -> tuple[str, int]:
     """The only pod's uid and restarts."""
     (pod,) = world.pods(NAME)
     return pod["metadata"]["uid"], sum(status["restartCount"] for status in pod["status"]["containerStatuses"])
 
 
 @pytest.fixture
-def world(real_cluster: RealCluster, undefined: None, namespace: str, tmp_path: Path) -> Iterator[World]:
+def world(real_cluster: RealCluster, undefined: None, namespace: str, tmp_path: Path) -> Iterator[RealWorld]:
     """A namespace, and a cluster that knows nothing of the operator."""
     assert undefined is None
-    made = World(real_cluster.control_plane, namespace, tmp_path / "operator.log")
+    made = RealWorld(real_cluster.control_plane, namespace, tmp_path / "operator.log")
     try:
         yield made
     finally:
@@ -183,7 +183,9 @@ def world(real_cluster: RealCluster, undefined: None, namespace: str, tmp_path: 
 
 @pytest.mark.timeout(1500)
 @pytest.mark.usefixtures("operator_image")
-def test_from_an_empty_cluster_to_the_uninstallation(real_cluster: RealCluster, world: World, tmp_path: Path) -> None:
+def test_from_an_empty_cluster_to_the_uninstallation(
+    real_cluster: RealCluster, world: RealWorld, tmp_path: Path
+) -> None:
     helm, operator, kubectl = Helm(real_cluster, tmp_path), Installed(real_cluster), real_cluster.control_plane.kubectl
     values = tmp_path / "values.yaml"
     values.write_text(yaml.safe_dump(playground.values(real_cluster.hub.url)))
@@ -249,5 +251,5 @@ def test_from_an_empty_cluster_to_the_uninstallation(real_cluster: RealCluster, 
     eventually(lambda: not world.pods(NAME), within=90, every=0.5)
 
 
-def revisions(world: World) -> list[str]:
+def revisions(world: RealWorld) -> list[str]:
     return world.kubectl("get", "controllerrevisions", "-o", "name").split()

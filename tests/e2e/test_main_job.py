@@ -8,14 +8,14 @@ import time
 import pytest
 
 from tests.support.eventually import eventually
-from tests.support.realworld import READY_SECONDS, World, complete, is_ready
+from tests.support.realworld import READY_SECONDS, RealWorld, complete, is_ready
 
 #: For so long a pod that doesn't draft is watched not becoming ready.
 NEVER_SECONDS = 180
 
 
 @pytest.mark.timeout(1500)
-def test_a_perfect_draft_and_a_pod_that_stops_drafting(world: World) -> None:
+def test_a_perfect_draft_and_a_pod_that_stops_drafting(world: RealWorld) -> None:
     name = world.apply("tiny-agree.yaml")
     pod = world.becomes_ready(name)
 
@@ -66,7 +66,7 @@ def test_a_perfect_draft_and_a_pod_that_stops_drafting(world: World) -> None:
 
 
 @pytest.mark.timeout(900)
-def test_a_draft_that_does_not_fit_drafts_all_the_same(world: World) -> None:
+def test_a_draft_that_does_not_fit_drafts_all_the_same(world: RealWorld) -> None:
     name = world.apply("tiny-random.yaml")
     pod = world.becomes_ready(name)
     assert complete(pod, name)["usage"]["completion_tokens"] == 40

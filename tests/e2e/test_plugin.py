@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from tests.e2e.conftest import RealCluster
-from tests.support.realworld import World
+from tests.support.realworld import RealWorld
 
 
-def asked(cluster: RealCluster, world: World, *words: str) -> tuple[int, Any]:
+def asked(cluster: RealCluster, world: RealWorld, *words: str) -> tuple[int, Any]:
     """The exit code and the document of one of its commands."""
     environment = {"PATH": os.environ["PATH"], "KUBECONFIG": str(cluster.control_plane.kubeconfig)}
     command = [str(Path(sys.executable).parent / "kubectl-speculator"), *words, "-n", world.namespace, "-o", "json"]
@@ -25,7 +25,7 @@ def asked(cluster: RealCluster, world: World, *words: str) -> tuple[int, Any]:
 
 
 @pytest.mark.timeout(900)
-def test_an_engine_is_seen_to_draft_and_says_so_each_time(world: World, real_cluster: RealCluster) -> None:
+def test_an_engine_is_seen_to_draft_and_says_so_each_time(world: RealWorld, real_cluster: RealCluster) -> None:
     name = world.apply("tiny-agree.yaml")
     pod = world.becomes_ready(name)["metadata"]["name"]
 

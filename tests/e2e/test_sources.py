@@ -19,7 +19,7 @@ from tests.support.eventually import eventually
 from tests.support.objects import bind_claim, put_secret
 from tests.support.objectstore import ROOT, ObjectStoreServer
 from tests.support.operator import grant
-from tests.support.realworld import World, complete
+from tests.support.realworld import RealWorld, complete
 from tools.localcluster.binaries import binary
 from tools.testhub import write_eagle3_draft, write_verifier
 
@@ -37,9 +37,9 @@ def store(real_cluster: RealCluster) -> Iterator[ObjectStoreServer]:
 @pytest.fixture
 def world(
     real_cluster: RealCluster, store: ObjectStoreServer, namespace: str, operator_image: str, tmp_path: Path
-) -> Iterator[World]:
+) -> Iterator[RealWorld]:
     grant(real_cluster.control_plane)
-    made = World(
+    made = RealWorld(
         real_cluster.control_plane,
         namespace,
         tmp_path / "operator.log",
@@ -52,7 +52,7 @@ def world(
 
 
 def test_a_gated_pair_is_served_and_its_token_is_seen_nowhere(
-    world: World, real_cluster: RealCluster, tmp_path: Path
+    world: RealWorld, real_cluster: RealCluster, tmp_path: Path
 ) -> None:
     hub = real_cluster.hub
     write_verifier(tmp_path / "verifier", agree=True)
@@ -86,7 +86,7 @@ def test_a_gated_pair_is_served_and_its_token_is_seen_nowhere(
 
 
 def test_a_verifier_on_a_claim_and_a_draft_in_an_image_are_served_without_a_hub(
-    world: World, real_cluster: RealCluster, tmp_path: Path
+    world: RealWorld, real_cluster: RealCluster, tmp_path: Path
 ) -> None:
     volume = tmp_path / "volume"
     write_verifier(volume / "llama" / "verifier", agree=True)
@@ -107,7 +107,7 @@ def test_a_verifier_on_a_claim_and_a_draft_in_an_image_are_served_without_a_hub(
 
 
 def test_a_pair_in_object_storage_is_fetched_at_what_it_was_and_served(
-    world: World, store: ObjectStoreServer, tmp_path: Path
+    world: RealWorld, store: ObjectStoreServer, tmp_path: Path
 ) -> None:
     store.make_bucket("models")
     write_verifier(tmp_path / "verifier", agree=True)
@@ -139,7 +139,7 @@ def test_a_pair_in_object_storage_is_fetched_at_what_it_was_and_served(
 
 
 @contextmanager
-def _watched(world: World, file: Path) -> Iterator[Path]:
+def _watched(world: RealWorld, file: Path) -> Iterator[Path]:
     """All that the API server tells of Jobs and pods meanwhile, those that are gone at the end included."""
     command = [
         str(binary("kubectl")),

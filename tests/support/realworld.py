@@ -20,7 +20,7 @@ SAMPLES = Path(__file__).parents[2] / "config" / "samples"
 READY_SECONDS = 400
 
 
-class World:
+class RealWorld:
     """One namespace on the real node, and the operator that looks after it."""
 
     def __init__(self, control_plane: ControlPlane, namespace: str, log: Path, **settings: object) -> None:
