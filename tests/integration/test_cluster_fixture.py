@@ -19,6 +19,7 @@ import pytest
 
 from tests.support.apiproxy import ApiProxy
 from tests.support.eventually import eventually
+from tests.support.reading import Reading
 from tools.localcluster.binaries import binary, folder, version
 from tools.localcluster.controlplane import ControlPlane, KubectlFailed
 from tools.localcluster.ports import held_port
@@ -197,6 +198,19 @@ def test_the_proxy_answers_503_for_a_while(proxy: ApiProxy, client: Client) -> N
     assert client.send("GET", "/api/v1/namespaces")[0] == 503
     proxy.unavailable(0)
     assert client.send("GET", "/api/v1/namespaces")[0] == 200
+
+
+def test_a_reading_asks_again_where_the_server_is_away_for_a_moment(
+    cluster: ControlPlane, proxy: ApiProxy, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster, "url", proxy.url)
+    reading = Reading(cluster)
+    proxy.unavailable(1)
+    assert reading.items(namespace, "secrets") == []
+    assert {it.status for it in proxy.requests} == {0, 200}
+    with pytest.raises(LookupError):
+        reading.get(namespace, "secrets", "nowhere")
+    assert [it.status for it in proxy.requests].count(404) == 1
 
 
 def test_the_proxy_freezes_and_expires_watches(proxy: ApiProxy, client: Client, namespace: str) -> None:

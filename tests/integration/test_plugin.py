@@ -125,6 +125,7 @@ def told_of_events(plugin: Plugin) -> Any:
 
 def verified(plugin: Plugin) -> tuple[int, bool | None, list[bool | None]]:
     ended = plugin("verify", "a", "-o", "json")
+    assert ended.out, ended.err
     document = json.loads(ended.out)
     return ended.code, document["drafted"], [pod["drafted"] for pod in document["pods"]]
 
@@ -181,6 +182,7 @@ def refused(plugin: Plugin, command: str, words: list[str]) -> bool:
     ended = plugin(command, *words, *(["-o", "json"] if command == "status" else []))
     group, resource, verb = RIGHTS[command][-1]
     if command == "status":
+        assert ended.out, ended.err
         (pod,) = json.loads(ended.out)["pods"]
         assert (pod["proof"]["drafting"], pod["proof"]["source"]) == (True, "status")
         return "you need the right to create (and get) pods/exec" in pod["proof"]["why"]

@@ -7,11 +7,16 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from tools.localcluster.controlplane import KubectlFailed
+
+_FAILURES = (AssertionError, LookupError, KubectlFailed)
+
 
 def eventually(check: Callable[[], Any], *, within: float = 30.0, every: float = 0.1) -> Any:
     """Returns what ``check`` returns as soon as that is true; ``None`` counts as true, so that it may only assert.
 
-    Looking up what isn't there yet (``status["url"]``) is a failure like an assertion's.
+    Looking up what isn't there yet (``status["url"]``) is a failure like an assertion's, and so is
+    one of kubectl's: a busy server fails a look now and then.
 
     Raises:
         AssertionError: it still failed, or was false, after ``within`` seconds; the last failure is shown.
@@ -22,7 +27,7 @@ def eventually(check: Callable[[], Any], *, within: float = 30.0, every: float =
         result: Any = None
         try:
             result = check()
-        except (AssertionError, LookupError) as error:
+        except _FAILURES as error:
             failure = error
         if failure is None and (result is None or result):
             return result
@@ -39,7 +44,7 @@ async def eventually_async(check: Callable[[], Awaitable[Any]], *, within: float
         result: Any = None
         try:
             result = await check()
-        except (AssertionError, LookupError) as error:
+        except _FAILURES as error:
             failure = error
         if failure is None and (result is None or result):
             return result

@@ -67,7 +67,9 @@ class Readers:
     ) -> None:
         self._over.set()
         self._thread.join()
-        if self._failure and kind is None:
+        if self._failure and error:
+            error.add_note(f"The stand-in for the kubelet had ended: {self._failure!r}")
+        elif self._failure:
             raise self._failure
 
     def _run(self) -> None:
@@ -135,14 +137,20 @@ class Readers:
                 environment[variable["name"]] = variable["value"]
                 continue
             wanted = variable["valueFrom"]["secretKeyRef"]
-            text = self._kubectl("get", "secret", wanted["name"], "--ignore-not-found", "-o", "json")
-            data = json.loads(text).get("data", {}) if text else None
+            data = self._secret(wanted["name"])
             if data is not None and wanted["key"] in data:
                 environment[variable["name"]] = base64.b64decode(data[wanted["key"]]).decode()
             elif not wanted.get("optional"):
                 lacking = f"couldn't find key {wanted['key']} in Secret {self._namespace}/{wanted['name']}"
                 return {}, lacking if data is not None else f'secret "{wanted["name"]}" not found'
         return environment, ""
+
+    def _secret(self, name: str) -> dict[str, str] | None:
+        try:
+            found: dict[str, str] = self._reading.get(self._namespace, "secrets", name).get("data", {})
+        except LookupError:
+            return None
+        return found
 
     def _say(self, name: str, container: dict[str, Any], phase: str, state: dict[str, Any]) -> None:
         status = {
@@ -159,7 +167,7 @@ class Readers:
         }
         patch = json.dumps({"status": status})
         # The pod may be gone already: its Job is deleted as soon as the report has been read.
-        self._kubectl("patch", "pod", name, "--subresource=status", "--type=merge", "-p", patch, check=False)
-
-    def _kubectl(self, *args: str, check: bool = True) -> str:
-        return self._cluster.kubectl("--namespace", self._namespace, *args, check=check)
+        where = f"--namespace={self._namespace}"
+        self._cluster.kubectl(
+            where, "patch", "pod", name, "--subresource=status", "--type=merge", "-p", patch, check=False
+        )

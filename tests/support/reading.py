@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import ssl
+import time
 import urllib.error
 import urllib.request
 from typing import Any
@@ -12,6 +14,7 @@ from tools.localcluster.controlplane import ControlPlane
 
 _ALL_GROUPS = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
 _SECONDS = 30.0
+_PAUSE_SECONDS = 0.2
 
 
 class Reading:
@@ -55,6 +58,18 @@ class Reading:
                     self._paths[known] = f"{path}/namespaces/{{namespace}}/{plural}"
 
     def _answer(self, path: str, accept: str = "application/json") -> dict[str, Any]:
+        """Asks again, for a while, where no answer came, or one that says to (429, 5xx)."""
+        deadline = time.monotonic() + _SECONDS
+        while True:
+            try:
+                return self._asked(path, accept)
+            except (OSError, http.client.IncompleteRead) as error:  # an HTTPError is an OSError
+                passes = not isinstance(error, urllib.error.HTTPError) or error.code == 429 or error.code >= 500
+                if not passes or time.monotonic() > deadline:
+                    raise
+            time.sleep(_PAUSE_SECONDS)
+
+    def _asked(self, path: str, accept: str) -> dict[str, Any]:
         headers = {"Authorization": f"Bearer {self._token}", "Accept": accept}
         request = urllib.request.Request(self._url + path, headers=headers)  # noqa: S310 - the test's own server
         try:
