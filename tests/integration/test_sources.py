@@ -160,8 +160,11 @@ def test_gated_models_are_read_with_the_token_by_jobs_that_leave_nothing(world: 
     world.hub.guard("org/verifier", TOKEN, gated=False)
     world.apply(model={"uri": "org/draft", "tokenSecretRef": {"name": "hub", "key": "token"}})
     with world.operator(**IMAGE) as operator:
-        world.becomes(Stalled=("True", "SecretUnusable"), Resolved=("False", "SecretUnusable"))
-        assert 'secret "hub" not found' in _message(world)
+        world.becomes(
+            Stalled=("True", "SecretUnusable"),
+            Resolved=("False", "SecretUnusable"),
+            says='secret "hub" not found',
+        )
         put_secret(world.cluster, world.namespace, "hub", token="hf_of-somebody-who-may-not")  # noqa: S106 - of the hub for tests
         world.becomes(Stalled=("True", "ModelGated"))
         put_secret(world.cluster, world.namespace, "hub", token=TOKEN)
@@ -272,8 +275,7 @@ def test_a_job_that_says_something_else_is_named_and_another_one_follows(
     readers.broken = words
     world.apply(model={"uri": "pvc://models/draft"})
     with world.operator(**IMAGE, patch="from speculator_operator import sources\nsources.RETRY_SECONDS = 1.0"):
-        world.becomes(Reconciling=("True", "ResolverFailed"), Stalled=("False", "ResolverFailed"))
-        assert words[:20] in _message(world)
+        world.becomes(Reconciling=("True", "ResolverFailed"), Stalled=("False", "ResolverFailed"), says=words[:20])
         readers.broken = ""
         world.ready()
 
@@ -282,8 +284,7 @@ def test_a_job_that_ends_without_a_word_is_named_and_another_one_follows(world: 
     bind_claim(world.cluster, world.namespace, "models", Path("/nowhere"))
     world.apply(model={"uri": "pvc://models/draft"})
     with world.operator(**IMAGE, resolver_timeout=2):  # nobody runs it
-        world.becomes(Reconciling=("True", "ResolverFailed"))
-        assert "DeadlineExceeded" in _message(world)
+        world.becomes(Reconciling=("True", "ResolverFailed"), says="DeadlineExceeded")
         assert not world.items("jobs")
 
 
@@ -308,8 +309,7 @@ def test_a_quota_that_lets_no_pod_be_is_named(world: World) -> None:
     world.kubectl("create", "-f", "-", stdin=json.dumps(quota))
     world.apply(model={"uri": "pvc://models/draft"})
     with world.operator(**IMAGE):
-        eventually(lambda: "no pod has been made for it" in _message(world))
-        assert world.conditions()["Reconciling"] == ("True", "Resolving")
+        world.becomes(Reconciling=("True", "Resolving"), says="no pod has been made for it")
 
 
 def test_a_pod_that_only_looks_like_the_job_s_is_not_believed(world: World) -> None:
@@ -330,15 +330,14 @@ def test_a_pod_that_only_looks_like_the_job_s_is_not_believed(world: World) -> N
         patch = json.dumps({"status": {"phase": "Succeeded", "containerStatuses": [ended]}})
         world.kubectl("patch", "pod", "forged", "--subresource=status", "--type=merge", "-p", patch)
         world.kubectl("annotate", "spd", "a", "note=it-is-looked-at-again")
-        eventually(lambda: "forged" not in _message(world) and name in _message(world))
-        assert world.conditions()["Reconciling"] == ("True", "Resolving")
+        world.becomes(Reconciling=("True", "Resolving"), says=name)
+        assert "forged" not in world.message()
 
 
 def test_without_an_image_for_jobs_the_installation_is_named(world: World) -> None:
     world.apply(model={"uri": "pvc://models/draft"})
     with world.operator():
-        world.becomes(Stalled=("True", "ResolverUnset"))
-        assert "SPECULATOR_RESOLVER_IMAGE" in _message(world)
+        world.becomes(Stalled=("True", "ResolverUnset"), says="SPECULATOR_RESOLVER_IMAGE")
 
 
 def test_deleting_a_resource_whose_model_is_being_read_leaves_nothing(world: World) -> None:
@@ -361,11 +360,6 @@ def _asked(world: World, repository: str) -> int:
 def _reads(world: World) -> list[str]:
     jobs = [job for job in world.items("jobs") if "deletionTimestamp" not in job["metadata"]]
     return [job["spec"]["template"]["spec"]["containers"][0]["args"][1] for job in jobs]
-
-
-def _message(world: World) -> str:
-    conditions = world.get("spd")["status"]["conditions"]
-    return str(next(each["message"] for each in conditions if each["type"] == "Ready"))
 
 
 def _store(server: ObjectStoreServer, bucket: str, prefix: str, content: dict[str, bytes]) -> None:

@@ -100,13 +100,20 @@ class World:
         return self._reading.items(self.namespace, kind)
 
     def conditions(self, name: str = "a") -> dict[str, tuple[str, str]]:
-        status = self.get("spd", name).get("status") or {}
-        return {c["type"]: (c["status"], c["reason"]) for c in status.get("conditions", [])}
+        return _conditions(self.get("spd", name))
 
-    def becomes(self, name: str = "a", **expected: tuple[str, str]) -> None:
+    def message(self, name: str = "a") -> str:
+        """What is said of Ready; empty as long as nothing is."""
+        return _message(self.get("spd", name))
+
+    def becomes(self, name: str = "a", *, says: str = "", **expected: tuple[str, str]) -> None:
+        """Waits until conditions have these statuses and reasons, and meanwhile Ready's message contains ``says``."""
+
         def check() -> None:
-            conditions = self.conditions(name)
+            found = self.get("spd", name)
+            conditions = _conditions(found)
             assert {type_: conditions.get(type_) for type_ in expected} == expected
+            assert says in _message(found)
 
         eventually(check, within=60)
 
@@ -117,7 +124,7 @@ class World:
             found = self.get("spd", name)
             status = found.get("status") or {}
             assert status.get("observedGeneration") == found["metadata"]["generation"]
-            assert self.conditions(name)["Ready"] == ("True", "Reconciled")
+            assert _conditions(found)["Ready"] == ("True", "Reconciled")
 
         eventually(check, within=60)
 
@@ -138,6 +145,16 @@ class World:
                 for item in self.items("spd")
             ],
         }
+
+
+def _conditions(found: dict[str, Any]) -> dict[str, tuple[str, str]]:
+    conditions = (found.get("status") or {}).get("conditions", [])
+    return {c["type"]: (c["status"], c["reason"]) for c in conditions}
+
+
+def _message(found: dict[str, Any]) -> str:
+    conditions = (found.get("status") or {}).get("conditions", [])
+    return "".join(c["message"] for c in conditions if c["type"] == "Ready")
 
 
 def _essence(item: dict[str, Any]) -> dict[str, Any]:
