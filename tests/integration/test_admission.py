@@ -502,12 +502,14 @@ def test_a_rule_that_comes_later_takes_down_nothing(world: World, install: Insta
         world.apply(replicas=3, engine={"args": ["--seed=2"]})
         world.ready()
         eventually(lambda: len(world.pods()) == 3)
+        world.becomes(SpeculationActive=("True", "Drafting"))
+        eventually(lambda: world.get("spd")["status"]["acceptance"])
     template = world.get("deployment")["spec"]["template"]
     pods = world.pods()
     install(images=[], models=[], gpusPerPod=1, gpusPerResource=1)
 
     with world.operator(server=proxy.url, resync_interval=1):
-        eventually(lambda: len([it for it in proxy.requests if it.resource == (api.PLURAL, "a")]) >= 4)
+        proxy.looked_at("a", 4)
         assert proxy.writes() == []
         assert world.pods() == pods
 

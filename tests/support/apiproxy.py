@@ -21,6 +21,9 @@ import aiohttp
 import yarl
 from aiohttp import web
 
+from speculator_operator import api
+from tests.support.eventually import eventually
+
 WRITES = ("POST", "PUT", "PATCH", "DELETE")
 MAX_BODY = 16 * 1024 * 1024
 STEP_SECONDS = 10.0
@@ -108,6 +111,18 @@ class ApiProxy:
 
     def lists(self) -> list[Request]:
         return [it for it in list(self.requests) if it.method == "GET" and len(it.resource) == 1 and not it.is_watch]
+
+    def looked_at(self, name: str, times: int) -> None:
+        """Waits until a resource has been read so many times since the counting began.
+
+        A pass begins with that. The first may have been under way; with the third read, one is over that was not.
+        """
+
+        def read() -> None:
+            reads = [it for it in list(self.requests) if it.method == "GET" and it.resource == (api.PLURAL, name)]
+            assert len(reads) >= times, f"{name} was read {len(reads)} times"
+
+        eventually(read)
 
     def forget(self) -> None:
         """Begins to count anew."""
