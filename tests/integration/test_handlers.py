@@ -12,7 +12,7 @@ from typing import Any
 import kopf
 import pytest
 
-from speculator_operator import handlers
+from speculator_operator import api, handlers
 from speculator_operator.handlers import Watched
 from speculator_operator.watches import Watches
 from speculator_operator.workqueue import WorkQueue
@@ -152,14 +152,20 @@ async def test_after_watches_expire_and_the_server_was_away_changes_are_seen_aga
     async with begun(cluster, namespace) as watching:
         await watching.kubectl("apply", "-f", "-", stdin=RESOURCE)
         await watching.wakes()
+        await watching.until(lambda: any(it.is_watch and it.resource == (api.PLURAL,) for it in list(proxy.requests)))
+        watching.woken.clear()
         proxy.expire_watches()
+        await watching.wakes()  # since it is listed again
         watching.woken.clear()
         await watching.kubectl("annotate", "spd", "a", "x=1")
         await watching.wakes()
 
+        watching.woken.clear()
         proxy.unavailable(2)
         proxy.expire_watches()
         await watching.kubectl("annotate", "spd", "a", "y=1")
+        await watching.wakes()
         watching.woken.clear()
+        await watching.kubectl("annotate", "spd", "a", "z=1")
         await watching.wakes()
         assert proxy.writes() == []

@@ -215,13 +215,14 @@ class ApiProxy:
         async with self._client.request(
             request.method, url, headers=headers, data=body or None, allow_redirects=False
         ) as answer:
+            expiry = self._expired  # from when the watch is among the requests, it can be expired
             recorded = self._record(request, body, answer.status)
             passed = {name: value for name, value in answer.headers.items() if name.lower() not in HOP_BY_HOP}
             if recorded.is_watch and answer.status == 200:
                 response = web.StreamResponse(status=answer.status, headers=passed)
                 await response.prepare(request)
                 with contextlib.suppress(ConnectionError, aiohttp.ClientConnectionError):
-                    async for chunk in self._events(answer):
+                    async for chunk in self._events(answer, expiry):
                         await response.write(chunk)
                 return response
             content = await answer.read()
@@ -229,9 +230,9 @@ class ApiProxy:
             return await self._cut(request)
         return web.Response(status=answer.status, headers=passed, body=content)
 
-    async def _events(self, answer: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+    async def _events(self, answer: aiohttp.ClientResponse, expiry: asyncio.Event) -> AsyncIterator[bytes]:
         """What a watch brings, in whole lines: one event each."""
-        expired = asyncio.ensure_future(self._expired.wait())
+        expired = asyncio.ensure_future(expiry.wait())
         rest = b""
         try:
             while True:
