@@ -59,8 +59,8 @@ def test_a_resource_becomes_pods_and_says_so(world: World) -> None:
         line = ["a", "True", "True", "eagle3", "3"]
         eventually(lambda: world.kubectl("get", "spd", "a", "--no-headers").split()[:5] == line)
         eventually(lambda: world.get("spd")["status"]["acceptance"]["rate"] == "0.67")
-        reasons = eventually(lambda: {event["reason"] for event in world.items("events.events.k8s.io")})
-        assert {"Resolved", "Drafting", "Reconciled"} <= reasons
+        told = {"Resolved", "Drafting", "Reconciled"}
+        eventually(lambda: told <= {event["reason"] for event in world.items("events.events.k8s.io")})
 
 
 def test_children_changed_or_deleted_by_hand_are_repaired_at_the_same_commit(world: World) -> None:
@@ -457,9 +457,13 @@ def test_an_operator_that_is_there_before_its_definition_waits_for_it(hub: Hub, 
         settings = {"hf_endpoint": hub.url}
         with Operator(cluster, tmp_path / "operator.log", settings=settings) as operator:
             eventually(lambda: "install it with kubectl apply" in operator.log)
-            assert operator.ask("/healthz")[0] == 200
-            status, text = operator.ask("/readyz")
-            assert (status, "its definition is not installed" in text) == (503, True)
+
+            def answered() -> None:
+                assert operator.ask("/healthz")[0] == 200
+                status, text = operator.ask("/readyz")
+                assert (status, "its definition is not installed" in text) == (503, True)
+
+            eventually(answered)
             cluster.define(CRD)
             body = {"apiVersion": api.API_VERSION, "kind": api.KIND, "metadata": {"name": "a", "namespace": "default"}}
             cluster.apply({**body, "spec": {"model": {"uri": "org/draft"}}})
