@@ -148,7 +148,7 @@ def test_killed_after_any_write_it_ends_the_same(world: World, proxy: ApiProxy, 
         proxy.forget()
         with operator:
             proxy.kill_after_write(write, operator.kill)
-            eventually(lambda operator=operator: not operator.running, within=60)  # type: ignore[misc]
+            eventually(lambda operator=operator: not operator.running)  # type: ignore[misc]
             proxy.revive()
             operator.start()
             world.ready()
@@ -177,7 +177,7 @@ def test_old_pods_serve_until_the_new_weights_are_there_and_go_back_without_a_do
 
         # What serves is looked after meanwhile, also where its Deployment is deleted by hand.
         world.kubectl("delete", "deployment", "a")
-        eventually(lambda: [it["status"].get("readyReplicas") for it in world.items("deployments")] == [2], within=60)
+        eventually(lambda: [it["status"].get("readyReplicas") for it in world.items("deployments")] == [2])
         assert world.get("deployment")["spec"]["template"] == template
 
         with Readers(world.cluster, world.namespace, {"weights": claim}, component=FETCHER) as fetchers:

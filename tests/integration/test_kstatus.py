@@ -38,15 +38,15 @@ def wait(world: World, folder: Path, uri: str, seconds: int) -> subprocess.Compl
 
 
 def test_nobody_takes_it_for_ready_before_it_is(world: World, tmp_path: Path) -> None:
-    unseen = wait(world, tmp_path, "org/draft", seconds=3)
+    unseen = wait(world, tmp_path, "org/draft", seconds=10)
     assert "status: InProgress" in unseen.stderr
     assert "latest observed generation is -1" in unseen.stderr
     with world.operator():
-        done = wait(world, tmp_path, "org/draft", seconds=60)
+        done = wait(world, tmp_path, "org/draft", seconds=90)
         assert (done.returncode, done.stderr) == (0, "")
         conditions = world.conditions()
         assert (conditions["Ready"][0], conditions["SpeculationActive"][0]) == ("True", "True")
 
-        gone = wait(world, tmp_path, "org/gone", seconds=60)
+        gone = wait(world, tmp_path, "org/gone", seconds=90)
         assert "Failed" in gone.stderr
         assert world.conditions()["Stalled"][0] == "True"

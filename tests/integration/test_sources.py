@@ -70,7 +70,7 @@ def test_each_way_in_which_a_repository_fails_has_its_reason_and_ends_when_it_is
                 case: (condition[1], reason) for case, (_, condition, reason) in PUBLIC.items()
             }
 
-        eventually(told, within=60)
+        eventually(told)
         assert not world.items("deployments")
         assert not world.items("controllerrevisions")
         for case in PUBLIC:
@@ -137,7 +137,7 @@ def test_many_resources_that_share_ten_repositories_read_each_once(world: World)
         for name in ("r-0", f"r-{SCALE // 2}", f"r-{SCALE - 1}"):
             world.kubectl("scale", f"spd/{name}", "--replicas=1")
         for name in ("r-0", f"r-{SCALE // 2}", f"r-{SCALE - 1}"):
-            eventually(lambda name=name: world.get("spd", name)["status"]["readyReplicas"] == 1, within=90)  # type: ignore[misc]
+            eventually(lambda name=name: world.get("spd", name)["status"]["readyReplicas"] == 1)  # type: ignore[misc]
         assert of_each() == (20, 20, 20)
         assert reads("/revision/main") <= 10 * (2 + (time.monotonic() - started) // 60)
 

@@ -12,7 +12,7 @@ from tools.localcluster.controlplane import KubectlFailed
 _FAILURES = (AssertionError, LookupError, KubectlFailed)
 
 
-def eventually(check: Callable[[], Any], *, within: float = 30.0, every: float = 0.1) -> Any:
+def eventually(check: Callable[[], Any], *, within: float = 90.0, every: float = 0.1) -> Any:
     """Returns what ``check`` returns as soon as that is true; ``None`` counts as true, so that it may only assert.
 
     Looking up what isn't there yet (``status["url"]``) is a failure like an assertion's, and so is
@@ -36,7 +36,7 @@ def eventually(check: Callable[[], Any], *, within: float = 30.0, every: float =
         time.sleep(every)
 
 
-async def eventually_async(check: Callable[[], Awaitable[Any]], *, within: float = 30.0, every: float = 0.1) -> Any:
+async def eventually_async(check: Callable[[], Awaitable[Any]], *, within: float = 90.0, every: float = 0.1) -> Any:
     """As ``eventually``, with a check that is awaited."""
     deadline = time.monotonic() + within
     while True:

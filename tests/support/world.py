@@ -115,7 +115,7 @@ class World:
             assert {type_: conditions.get(type_) for type_ in expected} == expected
             assert says in _message(found)
 
-        eventually(check, within=60)
+        eventually(check)
 
     def ready(self, name: str = "a") -> None:
         """Ready, and of its current generation."""
@@ -126,7 +126,7 @@ class World:
             assert status.get("observedGeneration") == found["metadata"]["generation"]
             assert _conditions(found)["Ready"] == ("True", "Reconciled")
 
-        eventually(check, within=60)
+        eventually(check)
 
     def pods(self) -> set[str]:
         return {pod["metadata"]["uid"] for pod in self.items("pods") if "deletionTimestamp" not in pod["metadata"]}
