@@ -24,6 +24,7 @@ from speculator_operator.hub import Hub
 from speculator_operator.reference import Kind, Reference
 from tests.support.eventually import eventually_async
 from tools import testhub
+from tools.localcluster.ports import held_port
 
 REPO = "org/model"
 MODEL = Reference(Kind.HUB, REPO)
@@ -46,6 +47,13 @@ def elsewhere() -> Iterator[testhub.Hub]:
     with testhub.Hub() as hub:
         hub.commit(REPO, FILES)
         yield hub
+
+
+@pytest.fixture
+def nobodys() -> Iterator[int]:
+    """A port that nobody listens at, until the test does."""
+    with held_port() as port:
+        yield port
 
 
 class Clock:
@@ -720,13 +728,11 @@ async def test_many_reads_of_a_hung_hub_hold_few_connections_no_threads_and_end_
     assert not left
 
 
-async def test_a_hub_that_is_down_is_left_alone_for_a_moment() -> None:
-    with testhub.Hub() as gone:
-        port = gone.port
+async def test_a_hub_that_is_down_is_left_alone_for_a_moment(nobodys: int) -> None:
     clock = Clock()
-    hub = Hub(f"http://127.0.0.1:{port}", timeout=TIMEOUT, clock=clock)
+    hub = Hub(f"http://127.0.0.1:{nobodys}", timeout=TIMEOUT, clock=clock)
     first = await failure(hub)
-    with testhub.Hub(port=port) as back:
+    with testhub.Hub(port=nobodys) as back:
         back.commit(REPO, FILES)
         second = await failure(hub, "org/other")
         assert not back.requests
@@ -798,9 +804,8 @@ async def test_a_config_of_exactly_the_limit_is_read_and_one_byte_more_is_not(se
     assert error.reason == "ConfigTooLarge"
 
 
-async def test_a_hub_that_is_not_there_is_waited_for() -> None:
-    with testhub.Hub() as gone:
-        address = gone.url
+async def test_a_hub_that_is_not_there_is_waited_for(nobodys: int) -> None:
+    address = f"http://127.0.0.1:{nobodys}"
     error = await failure(Hub(address, timeout=TIMEOUT))
     assert isinstance(error, Waiting)
     assert error.reason == "HubUnavailable"
