@@ -112,14 +112,19 @@ def behaviours(folder: Path) -> Facts:
             unscaled = [part.value for part in ast.walk(node.comparators[0]) if isinstance(part, ast.Constant)]
             if "yarn" in unscaled:
                 facts["behaviour", "yarn_is_scaled"] = f"{MODEL_CONFIG} {function.name}"
+    for node in _parsed(folder, EXPERTS).body:
+        if isinstance(node, ast.FunctionDef) and node.name == "refine_fp8_moe_block_shape":
+            facts["behaviour", "experts_blocks_refined"] = f"{EXPERTS} {node.name}"
+    return facts | _marked(folder)
+
+
+def _marked(folder: Path) -> Facts:
+    facts: Facts = {}
     for path, marks in MARKS.items():
         for node in ast.walk(_parsed(folder, path)):
             if isinstance(node, ast.Attribute | ast.BinOp | ast.keyword) and (mark := marks.get(ast.unparse(node))):
                 behaviour, symbol = mark
                 facts["behaviour", behaviour] = f"{path} {symbol}"
-    for node in _parsed(folder, EXPERTS).body:
-        if isinstance(node, ast.FunctionDef) and node.name == "refine_fp8_moe_block_shape":
-            facts["behaviour", "experts_blocks_refined"] = f"{EXPERTS} {node.name}"
     return facts
 
 

@@ -15,8 +15,8 @@ The names, by kind:
 - ``quantization``: a method, ``deprecated_quantization`` those that have to be allowed; ``float16_unsupported``: a type
   of models that aren't run in float16
 - ``behaviour``: ``draft_inherits_experts``, the experts of a draft are spread wherever those of the verifier are;
-  ``experts_blocks_refined``, experts' weights that are quantized in blocks get finer ones where tensor parallelism would
-  cut them; ``slots_per_sequence``, room for drafts is kept for each sequence that a step may have, and not once;
+  ``experts_blocks_refined``, experts' weights that are quantized in blocks get finer ones where tensor parallelism
+  would cut them; ``slots_per_sequence``, room for drafts is kept for each sequence of a step, and not once;
   ``taps_cross_stages``, the states that a draft reads are handed from one pipeline stage to the next;
   ``yarn_is_scaled``, the context in a config is taken as scaled by yarn already; ``medusa_reads_vocabulary``, medusa
   heads are built for the vocabulary that is at the top of the verifier's config
