@@ -1038,6 +1038,14 @@ def test_without_a_recipe_the_method_and_its_draft_are_judged(reason: Reason, fi
             id="experts whose blocks a kernel may fill up",
         ),
         pytest.param(
+            {
+                "verifier": in_blocks(EXPERTS, 704),
+                "tensor": 4,
+                "flags": {"--kernel-config": '{"moe_backend":"deep_gemm"}'},
+            },
+            id="experts whose blocks a kernel that is named otherwise may fill up",
+        ),
+        pytest.param(
             {"verifier": in_blocks(QWEN3_CONFIG, 9728), "tensor": 8, "flags": {"--quantization": "humming"}},
             id="blocks that another method reads",
         ),

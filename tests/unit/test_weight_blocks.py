@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from speculator_operator.core.config_file import KEPT_VALUES, parsed
 from speculator_operator.core.weight_blocks import cut
 from tests.support.configs import JSON
 
@@ -99,6 +101,13 @@ def test_what_is_cut_is_told(config: dict[str, Any], tensor: int, each: int) -> 
 )
 def test_nothing_is_said_of_what_may_stay_whole(config: dict[str, Any], tensor: int) -> None:
     assert cut(config, tensor, whole_experts=False, refining=False) is None
+
+
+def test_nothing_is_said_where_names_of_layers_were_too_many_to_keep() -> None:
+    names = [f"model.layers.0.mlp.experts.{number}.down_proj" for number in range(KEPT_VALUES)]
+    for config in (changed(FP8, modules_to_not_convert=names), changed(PACKED, ignore=names)):
+        kept = parsed(json.dumps(config).encode(), "org/model")
+        assert cut(kept, 8, whole_experts=False, refining=False) is None
 
 
 @pytest.mark.parametrize(

@@ -20,11 +20,10 @@ MAX_VALUES = 200_000
 KEPT_VALUES = 20_000
 
 _DETAILS = frozenset(
-    (
-        *("id2label", "label2id", "task_specific_params"),
-        *("config_groups", "dynamic", "extra_config", "ignore", "ignored_layers", "modules_to_not_convert"),
-    )
+    ("id2label", "label2id", "task_specific_params", "config_groups", "dynamic", "extra_config"),
 )
+#: Names of layers that aren't quantized: that there are some is kept, as ``True``.
+_LEFT_OUT = frozenset(("ignore", "ignored_layers", "modules_to_not_convert"))
 
 
 def parsed(body: bytes, whose: str) -> Mapping[str, Any]:
@@ -60,7 +59,11 @@ def parsed(body: bytes, whose: str) -> Mapping[str, Any]:
 def without_details(value: Any) -> Any:
     """A config without what grows with a model's labels or layers, and says nothing about whether models fit."""
     if isinstance(value, Mapping):
-        return {key: without_details(inner) for key, inner in value.items() if key not in _DETAILS}
+        return {
+            key: bool(inner) if key in _LEFT_OUT else without_details(inner)
+            for key, inner in value.items()
+            if key not in _DETAILS
+        }
     return value
 
 

@@ -58,7 +58,8 @@ def blocks_cut(case: Case) -> Iterator[Finding]:
     models = [("verifier", case.verifier.config, case.flags.get("--quantization", ""))]
     if case.method == "draft_model":
         models.append(("draft", case.config, text(case.speculative, "quantization")))
-    whole = case.on("--enable-expert-parallel") or case.flags.get("--moe-backend", "auto") != "auto"
+    filled_up = case.flags.get("--moe-backend", "auto") != "auto" or "--kernel-config" in case.flags
+    whole = case.on("--enable-expert-parallel") or filled_up
     refining = releases.available("behaviour", "experts_blocks_refined", case.engine_version) is True
     for model, config, asked in models:
         if case.by_transformers or asked.lower() not in ("", "none", quantization_method(config)):
