@@ -357,7 +357,7 @@ class Cluster:
 
 
 def _door(may_write: Callable[[], bool]) -> aiohttp.TraceConfig:
-    """Shut while ``may_write`` says so. aiohttp tells of headers before it sends their first byte."""
+    """Lets writes through while ``may_write`` says so. aiohttp tells of headers before it sends their first byte."""
     trace = aiohttp.TraceConfig()
 
     async def opens(_: object, __: object, request: aiohttp.TraceRequestHeadersSentParams) -> None:

@@ -9,6 +9,7 @@ operator waits for a Job.
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Mapping
 
 from . import jobs
@@ -31,7 +32,7 @@ class Fetches:
         self._cluster = cluster
         self._names = names
         self._settings = settings
-        self._made: dict[Key, set[str]] = {}
+        self._made: defaultdict[Key, set[str]] = defaultdict(set)
         """The Jobs that this process has looked for or made, by their names: a watch may not have told of them yet."""
 
     async def complete(self, resource: SpeculatorDeployment, resolved: Resolved) -> None:
@@ -66,7 +67,7 @@ class Fetches:
 
     async def _prune(self, resource: SpeculatorDeployment, keep: Mapping[Reference, Manifest]) -> None:
         key = resource.namespace, resource.name
-        made = self._made.setdefault(key, set())
+        made = self._made[key]
         for name in (made | self._names(key, COMPONENT)) - {job["metadata"]["name"] for job in keep.values()}:
             await jobs.delete(self._cluster, resource, name)
             made.discard(name)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import logging
+from collections import defaultdict
 from collections.abc import Awaitable
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -63,7 +64,7 @@ class Sources:
         self._hub = hub
         self._names = names
         self._settings = settings
-        self._readings: dict[Key, _Readings] = {}
+        self._readings: defaultdict[Key, _Readings] = defaultdict(_Readings)
 
     def of(self, resource: SpeculatorDeployment, *, max_age: float) -> Read:
         """How a resource's models are read, in one resolution. What is still being read raises ``Waiting``, with
@@ -71,7 +72,7 @@ class Sources:
 
         What another read has learnt of the hub will do if it is no older than ``max_age`` seconds.
         """
-        readings = self._readings.setdefault((resource.namespace, resource.name), _Readings())
+        readings = self._readings[resource.namespace, resource.name]
         readings.unwanted |= readings.wanted
         readings.wanted = set()
         return functools.partial(self._read, resource, max_age)
@@ -79,7 +80,7 @@ class Sources:
     async def tidy(self, resource: SpeculatorDeployment) -> None:
         """Deletes the Jobs that earlier resolutions of a resource have made, and that the latest had no use for."""
         key = resource.namespace, resource.name
-        readings = self._readings.setdefault(key, _Readings())
+        readings = self._readings[key]
         for name in (readings.unwanted | self._names(key, COMPONENT)) - readings.wanted:
             await jobs.delete(self._cluster, resource, name)
             readings.unwanted.discard(name)
@@ -88,7 +89,7 @@ class Sources:
     async def forget(self, resource: SpeculatorDeployment) -> None:
         """Drops what was read for a resource, its Jobs included: it is pinned now, or has to be read anew."""
         key = resource.namespace, resource.name
-        readings = self._readings.setdefault(key, _Readings())
+        readings = self._readings[key]
         readings.unwanted |= readings.wanted
         readings.wanted = set()
         await self.tidy(resource)
@@ -99,7 +100,7 @@ class Sources:
         self._readings.pop(key, None)
 
     async def _read(self, resource: SpeculatorDeployment, max_age: float, reference: Reference) -> Snapshot:
-        readings = self._readings.setdefault((resource.namespace, resource.name), _Readings())
+        readings = self._readings[resource.namespace, resource.name]
         if reference.kind is Kind.HUB and reference not in readings.closed:
             try:
                 return await self._hub(reference, max_age=max_age)

@@ -197,13 +197,12 @@ class ApiProxy:
         body = await request.read()
         is_write = request.method in WRITES and "/leases" not in request.path
         gathered = self._kill.gathered if self._kill and is_write else None
-        if self._dead or (is_write and self._strikes(before=True)):
-            self._record(request, body, status=0)
-            if gathered:
-                gathered.set()
-            return await self._cut(request)
-        if gathered:
+        struck = not self._dead and is_write and self._strikes(before=True)
+        if struck and gathered:
+            gathered.set()
+        elif gathered:
             await gathered.wait()
+        if struck or self._dead:
             self._record(request, body, status=0)
             return await self._cut(request)
         if time.monotonic() < self._unavailable_until:
